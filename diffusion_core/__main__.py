@@ -1,0 +1,131 @@
+"""The terminal: `python -m diffusion_core train` and `sample`."""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from diffusion_core import checkpoints, data, figures, files, model, sampling, schedule, training
+
+EXAMPLES = {
+    "train": """examples:
+  python -m diffusion_core train --epochs 20
+      start in the default folder, or go on there, up to epoch 20
+  python -m diffusion_core train --epochs 2 --images 640 --weights-dir /tmp/try
+      a quick look: 640 cars, 2 epochs""",
+    "sample": """examples:
+  python -m diffusion_core sample --out cars.png
+      25 cars of the shipped network, as one picture
+  python -m diffusion_core sample --n 1000 --steps 32 --seed 7 --out cars.npy
+      1,000 cars as uint8 (1000, 32, 32, 3)
+  python -m diffusion_core sample --weights weights --out mine.png
+      the cars of your own latest weights""",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after one sentence on standard error about what is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"diffusion_core {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m diffusion_core", description="Train the car network, or draw cars with it."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name, run, text):
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    train = command(
+        "train", _train, "Train on the CIFAR-10 cars, or go on from the latest saved state."
+    )
+    train.add_argument("--epochs", type=_whole(1), required=True, help="the last epoch of the run")
+    train.add_argument("--batch-size", type=_whole(1), default=64, help="images a step (64)")
+    train.add_argument("--seed", type=_whole(0), default=0, help="decides every draw (0)")
+    train.add_argument("--weights-dir", type=Path, help="where states and previews are written")
+    train.add_argument("--images", type=_whole(1), help="use only so many of the 5,000 cars")
+
+    sample = command("sample", _sample, "Draw cars from noise.")
+    sample.add_argument("--n", type=_whole(1), default=25, help="how many cars (25)")
+    sample.add_argument("--steps", type=_whole(1), default=16, help="steps from noise to car (16)")
+    sample.add_argument("--seed", type=_whole(0), default=0, help="same seed, same cars (0)")
+    sample.add_argument("--weights", default="small", help="a shipped network or a folder (small)")
+    sample.add_argument(
+        "--out", type=Path, required=True, help="a grid (.png) or all pixels (.npy)"
+    )
+    return parser
+
+
+def _whole(least):
+    def parse(text):
+        if not text.isdecimal() or not least <= int(text) < 2**32:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to 2**32-1"
+            )
+        return int(text)
+
+    return parse
+
+
+def _train(options):
+    folder = options.weights_dir or checkpoints.default_weights_dir()
+    cars = data.normalize(data.load_cars()[: options.images])
+    print(f"{len(cars)} cars; states and previews go to {folder.resolve()}")
+
+    def preview(epoch, network, history):
+        grid = figures.image_grid(sampling.predict(network, 25), scale=2)
+        files.write_atomically(folder / f"preview-epoch-{epoch:03d}.png", figures.png_bytes(grid))
+        # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
+        if str(epoch).rstrip("0") in ("1", "2", "5"):
+            checkpoints.export(network, folder / f"epoch-{epoch:03d}.safetensors")
+
+    training.train(
+        model.make_model(),
+        cars,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        weights_dir=folder,
+        callback=preview,
+        callback_every=1,
+    )
+
+
+def _sample(options):
+    if options.out.suffix not in (".png", ".npy"):
+        raise ValueError(f"--out is {options.out}; expected a name that ends in .png or .npy.")
+    if Path(options.weights).is_dir():
+        network = checkpoints.load_weights_dir(options.weights)
+    else:
+        network = checkpoints.load_pretrained(options.weights)
+    steps = schedule.linear_schedule(options.steps)
+    cars = data.denormalize(sampling.predict(network, options.n, steps, options.seed))
+    if options.out.suffix == ".png":
+        content = figures.png_bytes(figures.image_grid(cars, scale=2))
+    else:
+        buffer = io.BytesIO()
+        np.save(buffer, cars)
+        content = buffer.getvalue()
+    files.write_atomically(options.out, content)
+    print(f"{options.n} cars are in {options.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

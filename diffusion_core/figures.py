@@ -1,0 +1,205 @@
+"""Figures of the book: pictures, curves, and the stepper that works on the page without a kernel.
+
+Pictures are written into the page as data, with alt text, at their own size and scaled up by the
+browser without smoothing, so that every pixel stays visible.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+
+from diffusion_core.data import denormalize
+from diffusion_core.schedule import Schedule
+
+WIDEST = 640
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
+    """Lay pictures out as one picture, row by row, with white gaps of one pixel.
+
+    Args:
+        images: uint8, or floats around [-1, 1], `(n, height, width, 3)`.
+        columns: pictures a row; the nearest to a square when None.
+        scale: every pixel becomes a square of so many pixels.
+
+    Returns:
+        uint8 `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
+
+    Raises:
+        ValueError: pictures of another shape, none at all, or numbers below 1.
+    """
+    images = _as_pixels(images)
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images have the shape {images.shape}; expected (n, height, width, 3).")
+    n, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(n))) if columns is None else columns
+    if columns < 1 or scale < 1:
+        raise ValueError(f"columns is {columns} and scale {scale}; expected at least 1.")
+    rows = -(-n // columns)
+    grid = np.full((rows * columns, height + 1, width + 1, channels), 255, np.uint8)
+    grid[:n, :height, :width] = images
+    grid = grid.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+    return grid.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """Return a uint8 picture `(height, width, 3)` as the content of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def figure_pixels(figure: Figure) -> np.ndarray:
+    """Draw a matplotlib figure, close it, and return it as uint8 `(height, width, 3)`."""
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return pixels
+
+
+def show_images(images: np.ndarray, alt: str, columns: int | None = None) -> HTML:
+    """Show pictures as one grid.
+
+    Args:
+        images: as in `image_grid`.
+        alt: what a reader who cannot see the grid should know.
+        columns: pictures a row; the nearest to a square when None.
+    """
+    grid = image_grid(images, columns)
+    return HTML(f"<p>{_image_tag(grid, alt)}</p>")
+
+
+def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
+    """Show pictures side by side with a label under each; the row wraps on a narrow screen.
+
+    Raises `ValueError` when there is not one label for each picture.
+    """
+    images = _as_pixels(images)
+    _check_labels(images, labels)
+    cells = "".join(
+        '<figure style="margin:0;width:72px;text-align:center">'
+        f"{_image_tag(image, f'{alt}: {label}', width=64)}"
+        f'<figcaption style="font-size:0.75rem">{html.escape(label)}</figcaption></figure>'
+        for image, label in zip(images, labels, strict=True)
+    )
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:4px">{cells}</div>')
+
+
+def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
+    """Show one of several pictures, and a slider that chooses which.
+
+    Works in a static page, in Jupyter and in Colab, by mouse, touch and keyboard, with no kernel
+    and no download: the frames are part of the page.
+
+    Args:
+        frames: uint8, or floats around [-1, 1], each `(height, width, 3)`, all of one shape.
+        labels: the words shown for each frame.
+        alt: what the pictures show; the current label is added to it.
+
+    Raises:
+        ValueError: no frames, frames of different shapes, or not one label for each.
+    """
+    shapes = {np.shape(frame) for frame in frames}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+        raise ValueError(
+            f"frames have the shapes {shapes}; expected one shape, (height, width, 3)."
+        )
+    _check_labels(frames, labels)
+    frames = [_data_uri(_as_pixels(frame)) for frame in frames]
+    # The content names the element, so that the same notebook gives the same page.
+    name = "stepper-" + hashlib.sha256("".join([*frames, *labels, alt]).encode()).hexdigest()[:12]
+    height, width, _ = next(iter(shapes))
+    # "</" inside a script would end it early.
+    data = json.dumps({"frames": frames, "labels": labels, "alt": alt}).replace("</", "<\\/")
+    return HTML(f"""
+<div id="{name}" class="stepper" style="max-width:{_display_width(width)}px">
+<img src="{frames[0]}" alt="{html.escape(f"{alt}: {labels[0]}")}" width="{width}" height="{height}"
+ style="width:100%;height:auto;image-rendering:pixelated;background:white">
+<label style="display:block"><input type="range" min="0" max="{len(frames) - 1}" value="0"
+ aria-label="{html.escape(alt)}" aria-valuetext="{html.escape(labels[0])}" style="width:100%">
+<output aria-live="polite">{html.escape(labels[0])}</output></label>
+</div>
+<script>
+(() => {{
+  const data = {data};
+  const root = document.getElementById("{name}");
+  const slider = root.querySelector("input");
+  slider.addEventListener("input", () => {{
+    const label = data.labels[slider.value];
+    root.querySelector("img").src = data.frames[slider.value];
+    root.querySelector("img").alt = data.alt + ": " + label;
+    root.querySelector("output").textContent = label;
+    slider.setAttribute("aria-valuetext", label);
+  }});
+}})();
+</script>""")
+
+
+def plot_schedules(schedules: dict[str, Schedule]) -> Figure:
+    """Plot signal and noise of several schedules against the share of the way to the clean picture.
+
+    Args:
+        schedules: the name shown for each schedule.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for number, (name, schedule) in enumerate(schedules.items()):
+        way = np.arange(schedule.timesteps + 1) / schedule.timesteps
+        axes.plot(way, schedule.noise, f"C{number}-", marker=".", label=f"{name}: noise")
+        axes.plot(way, schedule.signal, f"C{number}--", label=f"{name}: signal")
+    axes.set(xlabel="share of the steps done (0: pure noise, 1: clean)", ylabel="level")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def plot_histories(histories: dict[str, dict[str, list]], timesteps: int | None = None) -> Figure:
+    """Plot the loss of several training histories against the epoch.
+
+    Args:
+        histories: the name shown for each history, as `train` returns it.
+        timesteps: when given, the loss is multiplied by it: the mean absolute error of the
+            direction instead of that of one step, which is `1 / timesteps` of it.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for name, history in histories.items():
+        axes.plot(history["epoch"], np.array(history["loss"]) * (timesteps or 1), label=name)
+    axes.set(xlabel="epoch", ylabel="loss" if timesteps is None else "loss × timesteps")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _as_pixels(images):
+    images = np.asarray(images)
+    return images if images.dtype == np.uint8 else denormalize(images)
+
+
+def _check_labels(pictures, labels):
+    if len(pictures) != len(labels):
+        raise ValueError(f"there are {len(pictures)} pictures and {len(labels)} labels.")
+
+
+def _display_width(width):
+    """Return a whole multiple of `width`, so that pixels stay square, up to `WIDEST`."""
+    return width * max(1, WIDEST // 2 // width)
+
+
+def _data_uri(picture):
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+
+
+def _image_tag(picture, alt, width=None):
+    return (
+        f'<img src="{_data_uri(picture)}" alt="{html.escape(alt)}" '
+        f'style="width:{width or _display_width(picture.shape[1])}px;max-width:100%;height:auto;'
+        'image-rendering:pixelated;background:white">'
+    )

@@ -1,0 +1,104 @@
+"""Stage 3, forward noise: the picture at step `t`, the same picture one step cleaner, and noise.
+
+`x_t = signal[t] * x0 + noise[t] * epsilon`: one formula jumps to any step at once.
+"""
+
+import numpy as np
+
+from diffusion_core.data import check_images
+from diffusion_core.schedule import Schedule, linear_schedule
+
+
+def forward_noise(
+    images: np.ndarray,
+    t: int | np.ndarray,
+    schedule: Schedule | None = None,
+    *,
+    seed: int = 0,
+    noise: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each image at step `t` and at step `t + 1`, both made from the **same** noise.
+
+    Args:
+        images: float32 `(n, height, width, channels)` in [-1, 1], the clean `x0`.
+        t: the step of each image, integers `(n,)` in `[0, timesteps)`, or one for all.
+        schedule: the 16 linear steps when None.
+        seed: image `i` gets noise that depends on `(seed, i)` alone; see `gaussian_noise`.
+        noise: standard normal noise of the shape of `images`, instead of drawing it.
+
+    Returns:
+        `(x_t, x_{t+1})`, both float32 of the shape of `images`. With independent noise for the two
+        the best answer to "what comes next?" would lose its noise at once, and sampling breaks.
+
+    Raises:
+        TypeError, ValueError: images as in `check_images`; steps that are not integers in range;
+            noise of another shape.
+    """
+    images = check_images(images)
+    schedule = schedule or linear_schedule()
+    t = np.asarray(t)
+    if not np.issubdtype(t.dtype, np.integer):
+        raise TypeError(f"t is {t.dtype}; expected integer steps.")
+    if t.shape not in ((), (len(images),)):
+        raise ValueError(f"t has the shape {t.shape}; expected one step, or one for each image.")
+    if t.min() < 0 or t.max() >= schedule.timesteps:
+        raise ValueError(
+            f"t reaches from {t.min()} to {t.max()}; expected steps from 0 to "
+            f"{schedule.timesteps - 1}, since x_{{t+1}} is returned too."
+        )
+    if noise is None:
+        noise = gaussian_noise(len(images), images.shape[1:], seed)
+    elif np.shape(noise) != images.shape:
+        raise ValueError(f"noise has the shape {np.shape(noise)}; expected {images.shape}.")
+
+    def at(step):
+        signal_level = schedule.signal[step].astype(np.float32).reshape(-1, 1, 1, 1)
+        noise_level = schedule.noise[step].astype(np.float32).reshape(-1, 1, 1, 1)
+        return signal_level * images + noise_level * np.asarray(noise, np.float32)
+
+    return at(t), at(t + 1)
+
+
+def gaussian_noise(
+    n: int, image_shape: tuple[int, ...] = (32, 32, 3), seed: int = 0, first: int = 0
+) -> np.ndarray:
+    """Return the standard normal noise of pictures `first` to `first + n - 1` of a seed.
+
+    Picture `i` depends on `(seed, i)` alone, not on `n` or on a library's generator: the hash
+    `pcg3d` (Jarzynski and Olano 2020, JCGT 9(3)) of the three 32-bit counters (seed, i, pair)
+    gives two uniform numbers, and Box and Muller's transform turns them into two normal ones, in
+    float64. A browser can compute the same.
+
+    Returns:
+        float32 `(n, *image_shape)`.
+
+    Raises:
+        TypeError, ValueError: `n` below 1, a seed that is not a whole number in [0, 2³²).
+    """
+    for name, value, least in (("n", n, 1), ("seed", seed, 0), ("first", first, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} is {value!r}; expected a whole number.")
+        if not least <= value < 2**32:
+            raise ValueError(f"{name} is {value}; expected a whole number from {least} to 2**32-1.")
+    size = int(np.prod(image_shape))
+    pairs = np.arange((size + 1) // 2, dtype=np.uint32)
+    pictures = np.arange(first, first + n, dtype=np.uint32)[:, None]
+    radius, angle = _pcg3d(np.uint32(seed), pictures, pairs)
+    # Adding one keeps the logarithm away from zero.
+    radius = np.sqrt(-2 * np.log((radius + 1.0) / 2**32))
+    angle = 2 * np.pi * angle / 2**32
+    noise = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return noise.reshape(n, -1)[:, :size].reshape(n, *image_shape).astype(np.float32)
+
+
+def _pcg3d(*counters):
+    """Return two of the three hashed 32-bit integers; all arithmetic wraps at 2³²."""
+    x, y, z = np.broadcast_arrays(*counters)
+    x, y, z = (a * np.uint32(1664525) + np.uint32(1013904223) for a in (x, y, z))
+    for shift in (True, False):
+        x = x + y * z
+        y = y + z * x
+        z = z + x * y
+        if shift:
+            x, y, z = (a ^ (a >> np.uint32(16)) for a in (x, y, z))
+    return x, y

@@ -1,0 +1,121 @@
+"""Stage 4, model: a small U-Net that sees a noisy picture and its noise level and takes one step.
+
+A U-Net (Ronneberger et al. 2015, arXiv:1505.04597) halves the picture several times, works on
+every size, and doubles it back; skip connections carry what each size knew on the way down.
+"""
+
+import keras
+from keras import layers
+
+
+def make_model(
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    widths: tuple[int, ...] = (32, 64, 128),
+    blocks: int = 1,
+    residual: bool = True,
+) -> keras.Model:
+    """Build the network: `[image, noise_level, next_noise_level]` in, the next image out.
+
+    The first layer halves the picture; then every width is one size, each half of the last.
+
+    Args:
+        image_shape: height, width and channels; both sides divisible by `2 ** len(widths)`.
+        widths: channels at each size, from large to small.
+        blocks: residual blocks at each size, on the way down and again on the way up.
+        residual: True: the layers compute the direction `d ≈ x0 - epsilon` from image and noise
+            level alone, and the output is `image + (noise_level - next_noise_level) * d`. Then
+            `next_noise_level = 0` asks for the clean picture at once. False: the article's naive
+            answer, the layers draw the next image itself; only the trained steps make sense.
+
+    Returns:
+        A `keras.Model`. Inputs: float32 `(n, *image_shape)` and twice float32 `(n, 1)` in [0, 1];
+        output: float32 `(n, *image_shape)`. Its attribute `settings` holds the arguments.
+
+    Raises:
+        ValueError: sides that the sizes do not divide, or widths and blocks below 1.
+    """
+    height, width, channels = image_shape
+    divisor = 2 ** len(widths)
+    if not widths or min(*widths, blocks, channels) < 1:
+        raise ValueError(
+            f"widths are {widths}, blocks {blocks}, channels {channels}; expected at least one "
+            "width, and every number at least 1."
+        )
+    if min(height, width) < 1 or height % divisor or width % divisor:
+        raise ValueError(
+            f"images of {height}×{width} cannot be halved {len(widths)} times; expected sides "
+            f"divisible by {divisor}. Resize the images or give fewer widths."
+        )
+
+    image = keras.Input(image_shape, name="image")
+    noise_level = keras.Input((1,), name="noise_level")
+    next_noise_level = keras.Input((1,), name="next_noise_level")
+
+    # The naive network must see the whole question, the residual one adds the step by itself.
+    time = noise_level
+    if not residual:
+        time = layers.Concatenate(name="both_levels")([noise_level, next_noise_level])
+    time = layers.Dense(128, activation="silu", name="time_1")(time)
+    time = layers.Dense(128, activation="silu", name="time_2")(time)
+
+    x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image")(image)
+    skips = []
+    for level, channels_here in enumerate(widths, start=1):
+        if level > 1:
+            x = layers.Conv2D(channels_here, 2, strides=2, name=f"halve_{level}")(x)
+        for number in range(1, blocks + 1):
+            x = _block(x, time, channels_here, f"down_{level}_{number}")
+        skips.append(x)
+    x = _block(x, time, widths[-1], "middle")
+    for level, channels_here in reversed(list(enumerate(widths, start=1))):
+        x = layers.Concatenate(name=f"skip_{level}")([x, skips.pop()])
+        for number in range(1, blocks + 1):
+            x = _block(x, time, channels_here, f"up_{level}_{number}")
+        if level > 1:
+            x = layers.Conv2DTranspose(widths[level - 2], 2, strides=2, name=f"double_{level}")(x)
+    x = layers.Activation("silu", name="last_activation")(
+        layers.RMSNormalization(name="last_norm")(x)
+    )
+    answer = layers.Conv2DTranspose(
+        channels, 2, strides=2, name="direction" if residual else "drawing"
+    )(x)
+    if residual:
+        answer = _take_step(image, noise_level, next_noise_level, answer)
+    model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
+    model.settings = {
+        "image_shape": tuple(image_shape),
+        "widths": tuple(widths),
+        "blocks": blocks,
+        "residual": residual,
+    }
+    return model
+
+
+def _block(x, time, width, name):
+    """Add to `x` what two convolutions make of it; the noise level scales and shifts in between."""
+    shortcut = x
+    if x.shape[-1] != width:
+        shortcut = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+    x = layers.RMSNormalization(name=f"{name}_norm_1")(x)
+    x = layers.Activation("silu", name=f"{name}_activation_1")(x)
+    x = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1")(x)
+    x = layers.RMSNormalization(name=f"{name}_norm_2")(x)
+    scale = layers.Dense(width, bias_initializer="ones", name=f"{name}_time_scale")(time)
+    shift = layers.Dense(width, name=f"{name}_time_shift")(time)
+    scale = layers.Reshape((1, 1, width), name=f"{name}_scale")(scale)
+    shift = layers.Reshape((1, 1, width), name=f"{name}_shift")(shift)
+    x = layers.Multiply(name=f"{name}_scaled")([x, scale])
+    x = layers.Add(name=f"{name}_shifted")([x, shift])
+    x = layers.Activation("silu", name=f"{name}_activation_2")(x)
+    x = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_2")(x)
+    return layers.Add(name=f"{name}_sum")([shortcut, x])
+
+
+def _take_step(image, noise_level, next_noise_level, direction):
+    """Return `image + (noise_level - next_noise_level) * direction`, in float32 even where the
+    layers compute in half precision: one step is smaller than a half-precision picture resolves.
+    """
+    size = layers.Subtract(name="step_size", dtype="float32")([noise_level, next_noise_level])
+    size = layers.Reshape((1, 1, 1), name="step_size_per_image", dtype="float32")(size)
+    step = layers.Multiply(name="step", dtype="float32")([size, direction])
+    return layers.Add(name="next_image", dtype="float32")([image, step])

@@ -1,0 +1,69 @@
+"""What every chapter starts with, and the controls that need a running kernel."""
+
+import os
+import time
+from collections.abc import Callable
+
+import ipywidgets
+import keras
+from IPython.display import HTML, display
+
+_started = time.perf_counter()
+
+_BOX = '<div style="border:2px solid {0};border-radius:4px;padding:8px 12px;margin:8px 0">{1}</div>'
+
+
+def begin_chapter() -> str:
+    """Show the machine, the versions and the data of this run, and return its budget.
+
+    Returns:
+        "full" where there is a GPU, else "quick": every chapter stays under two minutes on two
+        cores. The environment variable `SIMPLE_DIFFUSION_BUDGET` overrides the choice.
+
+    Raises:
+        ValueError: the variable is neither "quick" nor "full".
+    """
+    global _started
+    _started = time.perf_counter()
+    gpus = keras.distribution.list_devices("gpu")
+    budget = os.environ.get("SIMPLE_DIFFUSION_BUDGET") or ("full" if gpus else "quick")
+    if budget not in ("quick", "full"):
+        raise ValueError(f'SIMPLE_DIFFUSION_BUDGET is {budget!r}; expected "quick" or "full".')
+    machine = f"{len(gpus)} GPU" if gpus else f"{os.cpu_count()} CPU cores"
+    backend = keras.backend.backend()
+    print(f"budget: {budget} · {machine} · Keras {keras.__version__} on {backend}")
+    if os.environ.get("CIFAR10_DIR") == "stand-in":
+        text = (
+            "<strong>These are stand-in cars.</strong> CIFAR-10 could not be reached when this "
+            "page was made, so its cars were drawn by this book's own network. Numbers computed "
+            "here differ from those for real cars."
+        )
+        display(HTML(_BOX.format("#d97706", text)))
+    return budget
+
+
+def end_chapter() -> None:
+    """Print how long the chapter took since `begin_chapter`."""
+    minutes, seconds = divmod(round(time.perf_counter() - _started), 60)
+    print(f"this chapter took {minutes} min {seconds} s on {os.cpu_count()} CPU cores")
+
+
+def explore(function: Callable, **controls) -> None:
+    """Call `function` whenever a control moves, and show what it returns; needs a running kernel.
+
+    On the static page, where nothing would move, the first result stands alone, with a sentence
+    that says where the control lives. The build sets `SIMPLE_DIFFUSION_STATIC` for that.
+
+    Args:
+        function: returns something that a notebook can display.
+        controls: one ipywidgets control, or an abbreviation such as `(0, 10)`, for each argument.
+    """
+    widget = ipywidgets.interactive(function, **controls)
+    if not os.environ.get("SIMPLE_DIFFUSION_STATIC"):
+        display(widget)
+        return
+    *inputs, _ = widget.children
+    display(function(**{control.description: control.value for control in inputs}))
+    names = ", ".join(control.description for control in inputs)
+    text = f"On this page the picture stands still. In Colab or Jupyter, controls move: {names}."
+    display(HTML(_BOX.format("#6b7280", text)))

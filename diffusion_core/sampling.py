@@ -1,0 +1,114 @@
+"""Stage 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
+
+from functools import lru_cache
+
+import keras
+import numpy as np
+from keras import ops
+
+from diffusion_core.forward import gaussian_noise
+from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+
+BATCH_SIZE = 100
+
+
+def predict(
+    model: keras.Model,
+    n: int = 25,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw `n` pictures: the last state of `predict_step`, in batches, so that memory is bounded.
+
+    Args, errors: as `predict_step`.
+
+    Returns:
+        float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
+    """
+    return np.concatenate([states[-1] for states in _batches(model, n, schedule, seed, noise)])
+
+
+def predict_step(
+    model: keras.Model,
+    n: int = 25,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    noise: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw `n` pictures and return every state on the way, from pure noise to finished.
+
+    Each step asks the network for the next image. With the residual network that is one Euler
+    step of rectified flow (Liu et al. 2022, arXiv:2209.03003, algorithm 1), and the same as DDIM
+    (Song et al. 2020, arXiv:2010.02502, equation 12) on these noise levels.
+
+    Args:
+        model: a network of `make_model`.
+        n: how many pictures, at least 1.
+        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
+        seed: picture `i` starts from noise that depends on `(seed, i)` alone, whatever `n` is.
+        noise: the starting noise itself, float32 `(n, height, width, channels)`; then `n` and
+            `seed` are not used.
+
+    Returns:
+        float32 `(timesteps + 1, n, height, width, channels)`.
+
+    Raises:
+        TypeError, ValueError: a bad `n`, `seed` or schedule, or noise of another shape than the
+            model's images.
+    """
+    return np.concatenate(list(_batches(model, n, schedule, seed, noise)), axis=1)
+
+
+class _Sampler(keras.Model):
+    """The loop over the steps as a model without weights of its own, so that Keras compiles it."""
+
+    def __init__(self, network):
+        super().__init__(name="sampler")
+        self.network = network
+
+    def call(self, inputs):
+        state, levels = inputs
+
+        def step(state, level_pair):
+            level, next_level = (
+                ops.broadcast_to(part, (ops.shape(state)[0], 1)) for part in ops.unstack(level_pair)
+            )
+            following = self.network([state, level, next_level], training=False)
+            return following, following
+
+        return ops.scan(step, state, levels)[1]
+
+
+# A few networks are kept compiled, since compiling takes longer than drawing.
+@lru_cache(maxsize=8)
+def _sampler(model):
+    sampler = _Sampler(model)
+    sampler.compile(jit_compile=True)
+    return sampler
+
+
+def _batches(model, n, schedule, seed, noise):
+    """Yield `(timesteps + 1, batch, height, width, channels)`, one batch after another."""
+    schedule = check_linear(schedule or linear_schedule())
+    image_shape = model.input_shape[0][1:]
+    if noise is None:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"n is {n!r}; expected a whole number of pictures, at least 1.")
+    else:
+        noise = np.asarray(noise, np.float32)
+        if noise.ndim != 4 or noise.shape[1:] != image_shape or not np.isfinite(noise).all():
+            raise ValueError(
+                f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)}."
+            )
+        n = len(noise)
+    levels = np.stack([schedule.noise[:-1], schedule.noise[1:]], axis=1).astype(np.float32)
+    size = min(n, BATCH_SIZE)
+    for first in range(0, n, size):
+        if noise is None:
+            start = gaussian_noise(size, image_shape, seed, first)
+        else:
+            start = np.resize(noise[first : first + size], (size, *image_shape))
+        states = np.asarray(_sampler(model).predict_on_batch([start, levels]))
+        # The last batch is drawn whole, so that one compiled shape serves all, and cut here.
+        yield np.concatenate([start[None], states])[:, : n - first]

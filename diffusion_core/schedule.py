@@ -1,0 +1,119 @@
+"""Stage 2, schedule: how much signal and how much noise a picture holds at every step.
+
+Time runs towards the clean picture: step 0 is pure noise, step `timesteps` is clean. Most papers
+count the other way.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The shares of signal and of noise at each step: `x_t = signal[t] * x0 + noise[t] * epsilon`.
+
+    Attributes:
+        signal: float64 `(timesteps + 1,)` in [0, 1], never falling.
+        noise: float64 `(timesteps + 1,)` in [0, 1], strictly falling: the noise levels.
+
+    Raises:
+        ValueError: arrays that differ in shape, hold fewer than two steps, leave [0, 1], or run
+            the wrong way.
+    """
+
+    signal: np.ndarray
+    noise: np.ndarray
+
+    def __post_init__(self):  # noqa: D105
+        for name in ("signal", "noise"):
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.float64))
+            getattr(self, name).flags.writeable = False
+        if self.signal.shape != self.noise.shape or self.signal.ndim != 1 or len(self.noise) < 2:
+            raise ValueError(
+                f"signal has the shape {self.signal.shape} and noise {self.noise.shape}; expected "
+                "two arrays of the same length, timesteps + 1, of at least 2."
+            )
+        both = np.stack([self.signal, self.noise])
+        if not ((both >= 0) & (both <= 1)).all():
+            raise ValueError("signal and noise must lie in [0, 1]; these do not.")
+        if not ((np.diff(self.noise) < 0).all() and (np.diff(self.signal) >= 0).all()):
+            raise ValueError(
+                "a schedule runs from noise to clean: noise must fall at every step and signal "
+                "must not. To use a paper's order, reverse the arrays."
+            )
+
+    @property
+    def timesteps(self) -> int:
+        """The number of steps from pure noise to the clean picture."""
+        return len(self.noise) - 1
+
+    @property
+    def signal_to_noise(self) -> np.ndarray:
+        """`(signal / noise)²` at each step, float64 `(timesteps + 1,)`; infinite where clean."""
+        with np.errstate(divide="ignore"):
+            return (self.signal / self.noise) ** 2
+
+
+def check_timesteps(timesteps: int, most: int | None = None) -> int:
+    """Return `timesteps` if it is a whole number of at least 1 (and at most `most`)."""
+    if isinstance(timesteps, bool) or not isinstance(timesteps, (int, np.integer)):
+        raise TypeError(f"timesteps is {timesteps!r}; expected a whole number such as 16.")
+    if timesteps < 1 or (most and timesteps > most):
+        limit = f"from 1 to {most}" if most else "of at least 1"
+        raise ValueError(f"timesteps is {timesteps}; expected a whole number {limit}.")
+    return int(timesteps)
+
+
+def check_linear(schedule: Schedule) -> Schedule:
+    """Return `schedule` if `signal + noise = 1` at every step; raise `ValueError` if not.
+
+    The residual step `x_{t+1} = x_t + (a_t - a_{t+1}) (x0 - epsilon)` holds only then.
+    """
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"schedule is {schedule!r}; expected a Schedule, such as linear_schedule()."
+        )
+    if not np.allclose(schedule.signal + schedule.noise, 1):
+        raise ValueError(
+            "this schedule does not keep signal + noise = 1, and the step that the network learns "
+            "needs that; use linear_schedule, or a Schedule with signal = 1 - noise."
+        )
+    return schedule
+
+
+def linear_schedule(timesteps: int = 16) -> Schedule:
+    """Return the article's schedule: noise level `a_t = 1 - t / timesteps`, signal `1 - a_t`.
+
+    The same path as rectified flow (Liu et al. 2022, arXiv:2209.03003, equation 1).
+    """
+    fraction = np.arange(check_timesteps(timesteps) + 1) / timesteps
+    return Schedule(signal=fraction, noise=1 - fraction)
+
+
+def cosine_schedule(timesteps: int = 16) -> Schedule:
+    """Return the cosine schedule of Nichol and Dhariwal (2021, arXiv:2102.09672, equation 17).
+
+    It keeps `signal² + noise² = 1`, so it is here to be compared, not to be trained on. The
+    paper's cap on the last beta is left out: it only guards the noisiest step of DDPM's sampler.
+    """
+    papers_time = 1 - np.arange(check_timesteps(timesteps) + 1) / timesteps
+    offset = 0.008
+    angle = (papers_time + offset) / (1 + offset) * np.pi / 2
+    power = np.cos(angle) ** 2 / np.cos(offset / (1 + offset) * np.pi / 2) ** 2
+    # cos(π/2) is 6e-17 in floating point, not 0: pure noise should be exactly pure.
+    power[0], power[-1] = 0, 1
+    return Schedule(signal=np.sqrt(power), noise=np.sqrt(1 - power))
+
+
+def ddpm_schedule(timesteps: int = 16) -> Schedule:
+    """Return the schedule of DDPM (Ho et al. 2020, arXiv:2006.11239, section 4).
+
+    Its 1,000 betas rise linearly from 1e-4 to 0.02; fewer `timesteps` (1 to 1,000) read it at
+    evenly spaced points. It keeps `signal² + noise² = 1`, and its noisiest step still holds a
+    little signal (0.6%), so it is here to be compared, not to be trained on.
+    """
+    check_timesteps(timesteps, most=1000)
+    power = np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))])
+    steps = np.rint(np.linspace(1000, 0, timesteps + 1)).astype(int)
+    return Schedule(signal=np.sqrt(power[steps]), noise=np.sqrt(1 - power[steps]))

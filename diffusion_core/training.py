@@ -1,0 +1,232 @@
+"""Stage 5, training: show the network noisy cars, ask for the next step, correct it, repeat."""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from tqdm.auto import tqdm
+
+from diffusion_core import checkpoints
+from diffusion_core.data import check_images
+from diffusion_core.forward import forward_noise
+from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+
+HISTORY_COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
+
+
+class AveragingAdam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2014, arXiv:1412.6980) that also keeps a running average of the weights.
+
+    After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: it
+    always remembers about the last tenth of the run, however long the run is, so nobody has to
+    choose a memory length (the power-function average of Karras et al. 2023, arXiv:2312.02696,
+    equation 4 with an exponent of 9).
+    """
+
+    def build(self, variables):
+        """Create the slots of Adam and one average for each variable."""
+        if not self.built:
+            super().build(variables)
+            self.averages = self.add_optimizer_variables(variables, "average")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable, then its average."""
+        super().update_step(gradient, variable, learning_rate)
+        average = self.averages[self._get_variable_index(variable)]
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        self.assign_add(average, (1 - (1 - 1 / step) ** 10) * (variable - average))
+
+
+def compile_model(
+    model: keras.Model,
+    total_steps: int,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    loss: str = "mean_absolute_error",
+) -> None:
+    """Give a model of `make_model` its optimizer, loss and compiled step.
+
+    Args:
+        model: the network.
+        total_steps: after so many steps the learning rate is zero.
+        learning_rate: where it starts, before it falls in a straight line; or a rule of Keras,
+            such as the article's `ExponentialDecay(8e-4, 5000, 0.9, staircase=True)`.
+        loss: "mean_absolute_error" (the article's) or any other loss of Keras.
+
+    Raises:
+        ValueError: `total_steps` below 1.
+    """
+    if total_steps < 1:
+        raise ValueError(f"total_steps is {total_steps}; expected at least 1.")
+    if isinstance(learning_rate, (int, float)):
+        learning_rate = keras.optimizers.schedules.PolynomialDecay(
+            learning_rate, total_steps, end_learning_rate=0.0
+        )
+    # Keras leaves XLA off without a GPU, where it pays most.
+    model.compile(optimizer=AveragingAdam(learning_rate), loss=loss, jit_compile=True)
+    model.optimizer.build(model.trainable_variables)
+
+
+def draw_batch(
+    images: np.ndarray, schedule: Schedule, seed: int, step: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Turn clean images into one training question and its answer.
+
+    Each image is flipped left to right or not, gets a step `t` and its own noise; all these draws
+    depend on `(seed, step)` alone.
+
+    Returns:
+        `([x_t, noise_level, next_noise_level], x_{t+1})`: float32 `(n, height, width, channels)`,
+        twice `(n, 1)`, and `(n, height, width, channels)`.
+    """
+    random = np.random.default_rng([seed, 1, step])
+    flip = random.random(len(images)) < 0.5
+    images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
+    t = random.integers(schedule.timesteps, size=len(images))
+    noise = random.standard_normal(images.shape, dtype=np.float32)
+    x_t, x_next = forward_noise(images, t, schedule, noise=noise)
+    levels = schedule.noise.astype(np.float32)[:, None]
+    return [x_t, levels[t], levels[t + 1]], x_next
+
+
+def train_one(
+    model: keras.Model, images: np.ndarray, schedule: Schedule | None = None, seed: int = 0
+) -> float:
+    """Take one optimizer step on one batch and return its loss.
+
+    Args:
+        model: a network of `make_model`, compiled by `compile_model`.
+        images: the batch, float32 `(n, height, width, channels)` in [-1, 1].
+        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
+        seed: the draws of the optimizer's `k`-th step depend on `(seed, k)` alone.
+
+    Raises:
+        ValueError: a model that is not compiled, images of another shape than the model's, a
+            schedule without `signal + noise = 1`, or a loss that is NaN or infinite.
+    """
+    if not isinstance(getattr(model, "optimizer", None), AveragingAdam):
+        raise ValueError(
+            "the model has no optimizer; call compile_model(model, total_steps) first."
+        )
+    images = check_images(images)
+    if images.shape[1:] != model.input_shape[0][1:]:
+        raise ValueError(
+            f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
+            "build it with make_model(image_shape=images.shape[1:])."
+        )
+    schedule = check_linear(schedule or linear_schedule())
+    step = int(model.optimizer.iterations)
+    loss = float(model.train_on_batch(*draw_batch(images, schedule, seed, step)))
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss} at step {step}; start again from the last saved state with a "
+            "smaller learning rate."
+        )
+    return loss
+
+
+def train(
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    loss: str = "mean_absolute_error",
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    weights_dir: str | Path | None = None,
+    callback: Callable[[int, keras.Model, dict], None] | None = None,
+    callback_every: int = 5,
+) -> dict[str, list[float]]:
+    """Train until `epochs` epochs are done, going on from the latest state in `weights_dir`.
+
+    Every epoch visits the images in a new order that depends on `(seed, epoch)` alone; what is
+    left over after whole batches waits for the next epoch. When `train` returns, the model holds
+    the **averaged** weights, ready for `predict`; the plain ones are in the saved state.
+
+    Args:
+        model: a network of `make_model`; its optimizer is made anew.
+        images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
+        epochs: how many epochs the whole run has, those before an interruption included. The
+            learning rate falls to zero at its end, so raising it later raises the rate again.
+        batch_size: images a step.
+        learning_rate, loss: as in `compile_model`.
+        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
+        seed: decides every draw of the run.
+        weights_dir: where a state is saved after every epoch; None saves nothing.
+        callback: called as `callback(epoch, model, history)` with the averaged weights in the
+            model, after every `callback_every`-th epoch and the last one.
+
+    Returns:
+        The history, a dict of lists with one entry an epoch: `HISTORY_COLUMNS`.
+
+    Raises:
+        TypeError, ValueError: bad images, schedule or numbers, or a state of another network.
+    """
+    images = check_images(images)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", callback_every)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+    if batch_size > len(images):
+        raise ValueError(
+            f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
+            "that many."
+        )
+    steps_per_epoch = len(images) // batch_size
+    compile_model(model, epochs * steps_per_epoch, learning_rate, loss)
+    history = {column: [] for column in HISTORY_COLUMNS}
+    if weights_dir is not None and (latest := checkpoints.find_latest(weights_dir)):
+        history = checkpoints.restore(model, latest)["history"]
+    done = len(history["epoch"])
+
+    with tqdm(total=epochs * steps_per_epoch, initial=done * steps_per_epoch, unit="step") as bar:
+        for epoch in range(done + 1, epochs + 1):
+            start = time.perf_counter()
+            losses = []
+            order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
+            for step in range(steps_per_epoch):
+                batch = images[order[step * batch_size : (step + 1) * batch_size]]
+                losses.append(train_one(model, batch, schedule, seed))
+                seconds = time.perf_counter() - start
+                speed = len(losses) * batch_size / seconds
+                bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
+                bar.set_postfix_str(f"loss {losses[-1]:.4f}, {speed:.0f} images/s", refresh=False)
+                bar.update()
+            row = (
+                epoch,
+                int(model.optimizer.iterations),
+                float(np.mean(losses)),
+                float(model.optimizer.learning_rate),
+                speed,
+                seconds,
+            )
+            for column, value in zip(HISTORY_COLUMNS, row, strict=True):
+                history[column].append(value)
+            if weights_dir is not None:
+                checkpoints.save(model, weights_dir, history=history, seed=seed)
+            if callback and (epoch % callback_every == 0 or epoch == epochs):
+                with averaged_weights(model):
+                    callback(epoch, model, history)
+    _assign_averages(model)
+    return history
+
+
+@contextmanager
+def averaged_weights(model: keras.Model):
+    """Put the averaged weights into a training model for the length of a `with` block."""
+    plain = [ops.copy(variable) for variable in model.trainable_variables]
+    _assign_averages(model)
+    try:
+        yield model
+    finally:
+        for variable, value in zip(model.trainable_variables, plain, strict=True):
+            variable.assign(value)
+
+
+def _assign_averages(model):
+    for variable, average in zip(model.trainable_variables, model.optimizer.averages, strict=True):
+        variable.assign(average)
