@@ -1,0 +1,76 @@
+# Two commands do everything: `make book` builds the website, `make test` passes the tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/*)
+CHAPTERS := $(patsubst book/%,_build/book/%,$(wildcard book/*.ipynb))
+PAGES := $(patsubst book/%,_build/book/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
+
+.PHONY: book test serve bench format pins set-url clean FORCE
+.DELETE_ON_ERROR:
+
+book: .venv/ready
+	@CIFAR10_DIR="$$($(BIN)/python tools/data_source.py)" \
+		$(MAKE) --no-print-directory _build/html/index.html
+	@echo "The book is in _build/html; 'make serve' opens it."
+
+test: export CIFAR10_DIR := $(if $(CIFAR10_DIR),$(if $(filter stand-in,$(CIFAR10_DIR)),stand-in,$(abspath $(CIFAR10_DIR))),stand-in)
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+	@$(MAKE) --no-print-directory _build/html/index.html
+	@echo "All tests passed, every chapter ran, and the book is in _build/html."
+
+serve:
+	@echo "http://127.0.0.1:8000 (stop with Ctrl-C)"
+	@$(PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+bench: .venv/ready
+	$(BIN)/python bench/speed.py
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout book/*.ipynb
+
+pins: .venv/ready
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--fork-strategy fewest --no-annotate --upgrade \
+		--custom-compile-command "make pins" --output-file requirements.txt
+
+set-url: .venv/ready
+	$(BIN)/python tools/set_url.py "$(URL)"
+
+clean:
+	rm -rf _build
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(f"This is Python {sys.version.split()[0]}; 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q --no-deps --editable .
+	@touch $@
+
+# Chapters run when they, the package, the pins or the data change; pages show these outputs.
+_build/book/%.ipynb: book/%.ipynb $(CORE) requirements.txt _build/data-source
+	@mkdir -p $(@D)
+	@cp $< $@
+	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider --nbmake --nbmake-timeout=600 \
+		--overwrite $@
+
+# Chapter 6 draws with the weights that chapter 5 leaves behind.
+_build/book/06-sampling.ipynb: _build/book/05-training.ipynb
+
+_build/data-source: FORCE
+	@mkdir -p $(@D)
+	@echo "$(CIFAR10_DIR)" | cmp -s - $@ || echo "$(CIFAR10_DIR)" > $@
+
+$(PAGES): _build/book/%: book/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
+_build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml
+	$(BIN)/jupyter-book build _build/book --config _config.yml --path-output . \
+		--all -W -n --keep-going

@@ -1,0 +1,31 @@
+"""Print the CIFAR10_DIR that the book is built with.
+
+A folder that is set stays; otherwise the cars are looked for, and downloaded once when the
+internet is there; "stand-in" is the last resort, and the pages say so.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from diffusion_core import load_cars
+
+
+def main() -> str:
+    """Return an absolute folder, "" (the cars are in a cache) or "stand-in"."""
+    source = os.environ.get("CIFAR10_DIR", "")
+    if source == "stand-in":
+        return source
+    if source:
+        return str(Path(source).resolve())
+    try:
+        for split in ("train", "test"):
+            load_cars(split)
+    except ConnectionError as error:
+        print(f"{error}\nThe book is built with stand-in cars, and says so.", file=sys.stderr)
+        return "stand-in"
+    return ""
+
+
+if __name__ == "__main__":
+    print(main())

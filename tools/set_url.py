@@ -1,0 +1,51 @@
+"""Write the repository's URL everywhere it must be literal: `make set-url URL=https://…`.
+
+`_config.yml` states it; badges and setup cells repeat it, and a test checks that all agree.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "_config.yml"
+
+
+def stated_url() -> str:
+    """Return the URL that `_config.yml` states."""
+    return re.search(r"^  url: (\S+)$", CONFIG.read_text(), re.MULTILINE).group(1)
+
+
+def files_with_url() -> list[Path]:
+    """Return every file that may hold the URL."""
+    patterns = ("*.md", "*.cff", "*.yml", "pyproject.toml", "book/*.ipynb", "book/*.md")
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def pages_url(url: str) -> str:
+    """Return where GitHub Pages publishes the book of a repository."""
+    owner, name = url.split("/")[-2:]
+    return f"https://{owner}.github.io/{name}"
+
+
+def main(new: str) -> None:
+    """Replace the stated URL, and the short and the published forms of it, by those of `new`."""
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", new):
+        sys.exit(f"URL is {new!r}; expected https://github.com/OWNER/NAME.")
+    old = stated_url()
+    for path in files_with_url():
+        text = path.read_text()
+        changed = text.replace(pages_url(old), pages_url(new))
+        changed = changed.replace(old.removeprefix("https://"), new.removeprefix("https://"))
+        # Colab's links name owner/name alone.
+        changed = changed.replace(
+            "colab.research.google.com/github/" + "/".join(old.split("/")[-2:]),
+            "colab.research.google.com/github/" + "/".join(new.split("/")[-2:]),
+        )
+        if changed != text:
+            path.write_text(changed)
+            print(f"changed {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "")
