@@ -91,9 +91,12 @@ def restore(model: keras.Model, path: str | Path) -> dict:
     return about
 
 
-def load_state_history(path: str | Path) -> dict[str, list[float]]:
-    """Return the training history inside a saved state, as `train` returns it."""
-    return _read(path)[1]["history"]
+def read_about(path: str | Path) -> dict:
+    """Return what a saved state says of itself: `settings`, `history`, `seed`, versions.
+
+    Raises `ValueError` as `restore` does for a damaged file.
+    """
+    return _read(path)[1]
 
 
 def load_weights_dir(weights_dir: str | Path) -> keras.Model:
@@ -116,16 +119,15 @@ def load_pretrained(name: str = "small") -> keras.Model:
     Raises:
         ValueError: an unknown name; the text lists those there are.
     """
-    path = PRETRAINED / f"{name}.safetensors"
-    known = sorted(file.stem for file in PRETRAINED.glob("*.safetensors"))
-    if name not in known:
-        raise ValueError(f"there is no network {name!r}; expected one of {', '.join(known)}.")
-    return _load_network(path)
+    return _load_network(_shipped(name, ".safetensors"))
 
 
 def load_history(name: str = "small") -> dict[str, list[float]]:
-    """Return the training history of a network that comes with this package, as `train` does."""
-    return json.loads((PRETRAINED / f"{name}-history.json").read_text())
+    """Return the training history of a network that comes with this package, as `train` does.
+
+    Raises `ValueError` for an unknown name.
+    """
+    return json.loads(_shipped(name, "-history.json").read_text())["history"]
 
 
 def export(model: keras.Model, path: str | Path) -> None:
@@ -133,6 +135,15 @@ def export(model: keras.Model, path: str | Path) -> None:
     tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
     about = {"format": FORMAT, "settings": model.settings}
     write_atomically(Path(path), safetensors.numpy.save(tensors, {"about": json.dumps(about)}))
+
+
+def _shipped(name, ending):
+    files = {path.name.removesuffix(ending): path for path in PRETRAINED.glob(f"*{ending}")}
+    if name not in files:
+        raise ValueError(
+            f"there is no network {name!r}; expected one of {', '.join(sorted(files))}."
+        )
+    return files[name]
 
 
 def _folder(weights_dir):
@@ -170,12 +181,16 @@ def _load_network(path):
 
 def _assign(variables, tensors, path):
     """Assign every tensor, after all have been found to fit."""
-    for key, variable in variables.items():
+    wanted = {key: tuple(variable.shape) for key, variable in variables.items()}
+    kind = next(iter(wanted)).split("/")[0]
+    found = {key: tensor.shape for key, tensor in tensors.items() if key.startswith(f"{kind}/")}
+    for key in [*found, *wanted]:
         saved = tensors[key].shape if key in tensors else "nothing"
-        if saved != tuple(variable.shape):
+        expected = wanted.get(key, "nothing")
+        if saved != expected:
             raise ValueError(
-                f"{path} is of another network: at {key} it holds {saved}, and the model "
-                f"{tuple(variable.shape)}. Build the model with the same make_model arguments."
+                f"{path} is of another network: at {key} it holds {saved}, and the model holds "
+                f"{expected}. Build the model with the same make_model arguments."
             )
     for key, variable in variables.items():
         variable.assign(tensors[key])

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import urllib.request
 import warnings
-import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +79,6 @@ _BATCH_FILES = {
     "test": ["test_batch"],
 }
 
-# Everything that a broken, foreign or hostile source can make the readers below raise.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    pickle.UnpicklingError,
-    tarfile.TarError,
-    zlib.error,
-)
-
 
 def load_cars(split: str = "train", source: str | Path | None = None) -> np.ndarray:
     """Return all CIFAR-10 cars of a split: uint8 `(5000 or 1000, 32, 32, 3)`, in [0, 255].
@@ -115,7 +103,8 @@ def load_images(
             addresses of `DOWNLOADS`.
 
     Returns:
-        uint8 `(n, 32, 32, 3)`: height, width, channel (red, green, blue), in [0, 255].
+        uint8 `(n, 32, 32, 3)` in [0, 255]; the axes are image, height, width and channel (red,
+        green, blue).
 
     Raises:
         ValueError: unknown label or split, or content that is not CIFAR-10.
@@ -183,6 +172,18 @@ def check_images(images: np.ndarray) -> np.ndarray:
             "Call normalize on uint8 images first."
         )
     return images
+
+
+def check_whole(name: str, value: int, least: int = 1, most: int = 2**32 - 1) -> int:
+    """Return `value` if it is a whole number in [least, most].
+
+    Raises `TypeError` or `ValueError` that call it `name`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}; expected a whole number.")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; expected a whole number from {least} to {most}.")
+    return int(value)
 
 
 def digest(images: np.ndarray) -> str:
@@ -266,7 +267,7 @@ def _read_named_folder(folder, number, split):
         )
     try:
         images = _read_folder(folder, number, split)
-    except _READ_ERRORS as error:
+    except Exception as error:
         raise ValueError(f"{folder} cannot be read as CIFAR-10: {error}.") from error
     return _checked(images, number, split, folder)
 
@@ -286,7 +287,7 @@ def _cache_file(number, split):
 
 
 def _read_cache(number, split):
-    return np.load(_cache_file(number, split), allow_pickle=False)
+    return {split: np.load(_cache_file(number, split), allow_pickle=False)}
 
 
 def _write_cache(images, number, split):
@@ -304,6 +305,10 @@ def _keras_folders():
         datasets / "cifar-10-batches-py-target" / "cifar-10-batches-py",
         datasets / "cifar-10-batches-py",
     ]
+
+
+def _read_keras_folder(folder, number, split):
+    return {split: _read_folder(folder, number, split)}
 
 
 def _download(url, file):
@@ -345,36 +350,34 @@ def _read_archive(file, number):
 def _read_download(url, number):
     with tempfile.TemporaryFile() as file:
         _download(url, file)
-        return {
-            split: _checked(images, number, split, url)
-            for split, images in _read_archive(file, number).items()
-        }
+        return _read_archive(file, number)
+
+
+def _sources(number, split):
+    """Yield the name of each source and a function that reads it: images by split."""
+    yield _cache_file(number, split), partial(_read_cache, number, split)
+    for folder in _keras_folders():
+        yield folder, partial(_read_keras_folder, folder, number, split)
+    for url in DOWNLOADS:
+        yield url, partial(_read_download, url, number)
 
 
 def _search_sources(number, split):
     tried = []
-    try:
-        cache_file = _cache_file(number, split)
-        return _checked(_read_cache(number, split), number, split, cache_file)
-    except _READ_ERRORS as error:
-        tried.append(f"{cache_file}: {error}")
-    for folder in _keras_folders():
+    for source, read in _sources(number, split):
+        # A broken, foreign or hostile source may raise anything, and must not end the search.
         try:
-            images = _checked(_read_folder(folder, number, split), number, split, folder)
-        except _READ_ERRORS as error:
-            tried.append(f"{folder}: {error}")
-        else:
-            _write_cache(images, number, split)
-            return images
-    for url in DOWNLOADS:
-        try:
-            splits = _read_download(url, number)
-        except _READ_ERRORS as error:
-            tried.append(f"{url}: {error}")
-        else:
-            for name, images in splits.items():
+            found = {
+                name: _checked(images, number, name, source) for name, images in read().items()
+            }
+        except Exception as error:
+            reason = str(error).split("\n")[0] or type(error).__name__
+            tried.append(f"{source}: {reason}")
+            continue
+        if source != _cache_file(number, split):
+            for name, images in found.items():
                 _write_cache(images, number, name)
-            return splits[split]
+        return found[split]
     raise ConnectionError(
         "CIFAR-10 could not be loaded. Tried:\n- " + "\n- ".join(tried) + "\nSet CIFAR10_DIR to a "
         'folder in the layout of cifar-10-batches-py, or to "stand-in" to go on with cars drawn '

@@ -189,8 +189,8 @@ def _check_labels(pictures, labels):
 
 
 def _display_width(width):
-    """Return a whole multiple of `width`, so that pixels stay square, up to `WIDEST`."""
-    return width * max(1, WIDEST // 2 // width)
+    """Return a whole multiple of `width`, so that pixels stay square, of at most ten times."""
+    return width * max(1, min(10, WIDEST // width))
 
 
 def _data_uri(picture):

@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from diffusion_core.data import check_images
-from diffusion_core.schedule import Schedule, linear_schedule
+from diffusion_core.data import check_images, check_whole
+from diffusion_core.schedule import Schedule, check_schedule, linear_schedule
 
 
 def forward_noise(
@@ -35,7 +35,7 @@ def forward_noise(
             noise of another shape.
     """
     images = check_images(images)
-    schedule = schedule or linear_schedule()
+    schedule = check_schedule(schedule or linear_schedule())
     t = np.asarray(t)
     if not np.issubdtype(t.dtype, np.integer):
         raise TypeError(f"t is {t.dtype}; expected integer steps.")
@@ -48,8 +48,10 @@ def forward_noise(
         )
     if noise is None:
         noise = gaussian_noise(len(images), images.shape[1:], seed)
-    elif np.shape(noise) != images.shape:
-        raise ValueError(f"noise has the shape {np.shape(noise)}; expected {images.shape}.")
+    elif np.shape(noise) != images.shape or not np.isfinite(noise).all():
+        raise ValueError(
+            f"noise has the shape {np.shape(noise)}; expected finite numbers {images.shape}."
+        )
 
     def at(step):
         signal_level = schedule.signal[step].astype(np.float32).reshape(-1, 1, 1, 1)
@@ -75,11 +77,9 @@ def gaussian_noise(
     Raises:
         TypeError, ValueError: `n` below 1, a seed that is not a whole number in [0, 2³²).
     """
-    for name, value, least in (("n", n, 1), ("seed", seed, 0), ("first", first, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name} is {value!r}; expected a whole number.")
-        if not least <= value < 2**32:
-            raise ValueError(f"{name} is {value}; expected a whole number from {least} to 2**32-1.")
+    check_whole("n", n)
+    check_whole("seed", seed, least=0)
+    check_whole("first", first, least=0, most=2**32 - n)
     size = int(np.prod(image_shape))
     pairs = np.arange((size + 1) // 2, dtype=np.uint32)
     pictures = np.arange(first, first + n, dtype=np.uint32)[:, None]

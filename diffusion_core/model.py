@@ -28,12 +28,14 @@ def make_model(
             answer, the layers draw the next image itself; only the trained steps make sense.
 
     Returns:
-        A `keras.Model`. Inputs: float32 `(n, *image_shape)` and twice float32 `(n, 1)` in [0, 1];
-        output: float32 `(n, *image_shape)`. Its attribute `settings` holds the arguments.
+        A `keras.Model` that takes float32 `(n, *image_shape)` and twice float32 `(n, 1)` in [0, 1],
+        and returns float32 `(n, *image_shape)`. Its attribute `settings` holds the arguments.
 
     Raises:
         ValueError: sides that the sizes do not divide, or widths and blocks below 1.
     """
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
     height, width, channels = image_shape
     divisor = 2 ** len(widths)
     if not widths or min(*widths, blocks, channels) < 1:

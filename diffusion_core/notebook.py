@@ -17,8 +17,8 @@ def begin_chapter() -> str:
     """Show the machine, the versions and the data of this run, and return its budget.
 
     Returns:
-        "full" where there is a GPU, else "quick": every chapter stays under two minutes on two
-        cores. The environment variable `SIMPLE_DIFFUSION_BUDGET` overrides the choice.
+        "full" where there is a GPU, else "quick", which keeps every chapter under two minutes on
+        two cores. The environment variable `SIMPLE_DIFFUSION_BUDGET` overrides the choice.
 
     Raises:
         ValueError: the variable is neither "quick" nor "full".
@@ -34,7 +34,7 @@ def begin_chapter() -> str:
     print(f"budget: {budget} · {machine} · Keras {keras.__version__} on {backend}")
     if os.environ.get("CIFAR10_DIR") == "stand-in":
         text = (
-            "<strong>These are stand-in cars.</strong> CIFAR-10 could not be reached when this "
+            "<strong>These are stand-in cars.</strong> CIFAR-10 was not used when this "
             "page was made, so its cars were drawn by this book's own network. Numbers computed "
             "here differ from those for real cars."
         )

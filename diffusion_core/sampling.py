@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from diffusion_core.data import check_whole
 from diffusion_core.forward import gaussian_noise
 from diffusion_core.schedule import Schedule, check_linear, linear_schedule
 
@@ -93,15 +94,15 @@ def _batches(model, n, schedule, seed, noise):
     schedule = check_linear(schedule or linear_schedule())
     image_shape = model.input_shape[0][1:]
     if noise is None:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n is {n!r}; expected a whole number of pictures, at least 1.")
+        check_whole("n", n)
     else:
         noise = np.asarray(noise, np.float32)
-        if noise.ndim != 4 or noise.shape[1:] != image_shape or not np.isfinite(noise).all():
+        n = len(noise) if noise.ndim else 0
+        if n == 0 or noise.shape[1:] != image_shape or not np.isfinite(noise).all():
             raise ValueError(
-                f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)}."
+                f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)} "
+                "with n of at least 1."
             )
-        n = len(noise)
     levels = np.stack([schedule.noise[:-1], schedule.noise[1:]], axis=1).astype(np.float32)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffusion_core.data import check_whole
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -55,14 +57,11 @@ class Schedule:
             return (self.signal / self.noise) ** 2
 
 
-def check_timesteps(timesteps: int, most: int | None = None) -> int:
-    """Return `timesteps` if it is a whole number of at least 1 (and at most `most`)."""
-    if isinstance(timesteps, bool) or not isinstance(timesteps, (int, np.integer)):
-        raise TypeError(f"timesteps is {timesteps!r}; expected a whole number such as 16.")
-    if timesteps < 1 or (most and timesteps > most):
-        limit = f"from 1 to {most}" if most else "of at least 1"
-        raise ValueError(f"timesteps is {timesteps}; expected a whole number {limit}.")
-    return int(timesteps)
+def check_schedule(schedule: Schedule) -> Schedule:
+    """Return `schedule` if it is a `Schedule`; raise `TypeError` if not."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule is {schedule!r}; expected a Schedule: try linear_schedule().")
+    return schedule
 
 
 def check_linear(schedule: Schedule) -> Schedule:
@@ -70,10 +69,7 @@ def check_linear(schedule: Schedule) -> Schedule:
 
     The residual step `x_{t+1} = x_t + (a_t - a_{t+1}) (x0 - epsilon)` holds only then.
     """
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"schedule is {schedule!r}; expected a Schedule, such as linear_schedule()."
-        )
+    check_schedule(schedule)
     if not np.allclose(schedule.signal + schedule.noise, 1):
         raise ValueError(
             "this schedule does not keep signal + noise = 1, and the step that the network learns "
@@ -87,7 +83,7 @@ def linear_schedule(timesteps: int = 16) -> Schedule:
 
     The same path as rectified flow (Liu et al. 2022, arXiv:2209.03003, equation 1).
     """
-    fraction = np.arange(check_timesteps(timesteps) + 1) / timesteps
+    fraction = np.arange(check_whole("timesteps", timesteps) + 1) / timesteps
     return Schedule(signal=fraction, noise=1 - fraction)
 
 
@@ -97,7 +93,7 @@ def cosine_schedule(timesteps: int = 16) -> Schedule:
     It keeps `signal² + noise² = 1`, so it is here to be compared, not to be trained on. The
     paper's cap on the last beta is left out: it only guards the noisiest step of DDPM's sampler.
     """
-    papers_time = 1 - np.arange(check_timesteps(timesteps) + 1) / timesteps
+    papers_time = 1 - np.arange(check_whole("timesteps", timesteps) + 1) / timesteps
     offset = 0.008
     angle = (papers_time + offset) / (1 + offset) * np.pi / 2
     power = np.cos(angle) ** 2 / np.cos(offset / (1 + offset) * np.pi / 2) ** 2
@@ -113,7 +109,7 @@ def ddpm_schedule(timesteps: int = 16) -> Schedule:
     evenly spaced points. It keeps `signal² + noise² = 1`, and its noisiest step still holds a
     little signal (0.6%), so it is here to be compared, not to be trained on.
     """
-    check_timesteps(timesteps, most=1000)
+    check_whole("timesteps", timesteps, most=1000)
     power = np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))])
     steps = np.rint(np.linspace(1000, 0, timesteps + 1)).astype(int)
     return Schedule(signal=np.sqrt(power[steps]), noise=np.sqrt(1 - power[steps]))

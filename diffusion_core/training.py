@@ -11,7 +11,7 @@ from keras import ops
 from tqdm.auto import tqdm
 
 from diffusion_core import checkpoints
-from diffusion_core.data import check_images
+from diffusion_core.data import check_images, check_whole
 from diffusion_core.forward import forward_noise
 from diffusion_core.schedule import Schedule, check_linear, linear_schedule
 
@@ -59,8 +59,7 @@ def compile_model(
     Raises:
         ValueError: `total_steps` below 1.
     """
-    if total_steps < 1:
-        raise ValueError(f"total_steps is {total_steps}; expected at least 1.")
+    check_whole("total_steps", total_steps)
     if isinstance(learning_rate, (int, float)):
         learning_rate = keras.optimizers.schedules.PolynomialDecay(
             learning_rate, total_steps, end_learning_rate=0.0
@@ -79,8 +78,8 @@ def draw_batch(
     depend on `(seed, step)` alone.
 
     Returns:
-        `([x_t, noise_level, next_noise_level], x_{t+1})`: float32 `(n, height, width, channels)`,
-        twice `(n, 1)`, and `(n, height, width, channels)`.
+        `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
+        shape of `images`, the two levels `(n, 1)`.
     """
     random = np.random.default_rng([seed, 1, step])
     flip = random.random(len(images)) < 0.5
@@ -117,6 +116,7 @@ def train_one(
             f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
             "build it with make_model(image_shape=images.shape[1:])."
         )
+    check_whole("seed", seed, least=0)
     schedule = check_linear(schedule or linear_schedule())
     step = int(model.optimizer.iterations)
     loss = float(model.train_on_batch(*draw_batch(images, schedule, seed, step)))
@@ -162,15 +162,16 @@ def train(
             model, after every `callback_every`-th epoch and the last one.
 
     Returns:
-        The history, a dict of lists with one entry an epoch: `HISTORY_COLUMNS`.
+        The history, a dict of lists with one entry an epoch; `HISTORY_COLUMNS` names them.
 
     Raises:
         TypeError, ValueError: bad images, schedule or numbers, or a state of another network.
     """
     images = check_images(images)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", callback_every)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+    check_whole("epochs", epochs)
+    check_whole("batch_size", batch_size)
+    check_whole("callback_every", callback_every)
+    check_whole("seed", seed, least=0)
     if batch_size > len(images):
         raise ValueError(
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
@@ -180,7 +181,13 @@ def train(
     compile_model(model, epochs * steps_per_epoch, learning_rate, loss)
     history = {column: [] for column in HISTORY_COLUMNS}
     if weights_dir is not None and (latest := checkpoints.find_latest(weights_dir)):
-        history = checkpoints.restore(model, latest)["history"]
+        about = checkpoints.restore(model, latest)
+        history = about["history"]
+        if about["seed"] != seed:
+            raise ValueError(
+                f"{latest} was trained with seed {about['seed']}, and seed is {seed}; give that "
+                "seed to go on, or another weights_dir to start anew."
+            )
     done = len(history["epoch"])
 
     with tqdm(total=epochs * steps_per_epoch, initial=done * steps_per_epoch, unit="step") as bar:

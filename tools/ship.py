@@ -1,9 +1,10 @@
-"""Make the shipped files of a network from the folder that a training run wrote.
+"""Make the shipped files of the network "small" from the folder that a training run wrote.
 
-    python tools/ship.py WEIGHTS_DIR NAME
+    python tools/ship.py WEIGHTS_DIR
 
-Writes to diffusion_core/pretrained/: NAME.safetensors (averaged weights, float16), earlier epochs,
-NAME-history.json, and the stand-in sheet of 1,024 cars (seed 0).
+Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
+history with the machine, the stand-in sheet of 1,024 cars (seed 0), and the model card. Run it on
+the machine that trained.
 """
 
 import json
@@ -11,26 +12,52 @@ import shutil
 import sys
 from pathlib import Path
 
-from diffusion_core import checkpoints, data, figures, files, sampling
+from diffusion_core import checkpoints, data, figures, files, sampling, schedule
+from diffusion_core.machine import describe_machine
+from diffusion_core.training import draw_batch
 
-EPOCHS = (1, 5, 20, 100)
+EARLIER_EPOCHS = (1, 5, 20, 100)
+CARD = Path(__file__).parent / "model-card.md"
 
 
-def main(weights_dir: Path, name: str) -> None:
-    """Write every shipped file of one network."""
+def main(weights_dir: Path) -> None:
+    """Write every shipped file."""
+    latest = checkpoints.find_latest(weights_dir)
+    about = checkpoints.read_about(latest)
+    history = about["history"]
     network = checkpoints.load_weights_dir(weights_dir)
-    checkpoints.export(network, checkpoints.PRETRAINED / f"{name}.safetensors")
-    for epoch in EPOCHS:
+    checkpoints.export(network, checkpoints.PRETRAINED / "small.safetensors")
+    for epoch in EARLIER_EPOCHS:
         source = weights_dir / f"epoch-{epoch:03d}.safetensors"
-        shutil.copyfile(source, checkpoints.PRETRAINED / f"{name}-epoch-{epoch:03d}.safetensors")
-    history = checkpoints.load_state_history(checkpoints.find_latest(weights_dir))
-    content = json.dumps(history, indent=1).encode()
-    files.write_atomically(checkpoints.PRETRAINED / f"{name}-history.json", content)
+        shutil.copyfile(source, checkpoints.PRETRAINED / f"small-epoch-{epoch:03d}.safetensors")
+    content = json.dumps({"machine": describe_machine(), "history": history}, indent=1)
+    files.write_atomically(checkpoints.PRETRAINED / "small-history.json", content.encode())
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
-    cars = data.denormalize(sampling.predict(checkpoints.load_pretrained(name), 1024))
+    cars = data.denormalize(sampling.predict(checkpoints.load_pretrained(), 1024))
     sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
     files.write_atomically(data.STAND_IN, figures.png_bytes(sheet))
+    card = CARD.read_text().format(
+        settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
+        parameters=network.count_params(),
+        seed=about["seed"],
+        epochs=history["epoch"][-1],
+        steps=history["step"][-1],
+        hours=sum(history["seconds"]) / 3600,
+        first_loss=history["loss"][0],
+        last_loss=history["loss"][-1],
+        unchanged=unchanged_loss(),
+        **describe_machine(),
+    )
+    files.write_atomically(checkpoints.PRETRAINED / "README.md", card.encode())
+
+
+def unchanged_loss() -> float:
+    """Return the loss, over one epoch of questions, of answering with the picture unchanged."""
+    (question, *_), answer = draw_batch(
+        data.normalize(data.load_cars()), schedule.linear_schedule(), seed=0, step=0
+    )
+    return float(abs(question - answer).mean())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""What several test files share: cars, tiny networks, and a closed door to the internet."""
+
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+
+# Quiet TensorFlow before anything imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+from diffusion_core import load_cars, make_model
+
+
+@pytest.fixture(autouse=True)
+def closed_network(monkeypatch):
+    """Fail any test that reaches for a machine other than this one."""
+    look_up = socket.getaddrinfo
+    here = ("127.0.0.1", "localhost", "::1", "", None)
+
+    def look_up_here(host, *args, **kwargs):
+        if host not in here:
+            # This is not an Exception, so no `except` in the code under test can hide it.
+            pytest.fail(f"the test reached for the host {host}; tests stay on this machine")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_folder():
+    """The folder of real CIFAR-10; tests that need it are skipped where there is none."""
+    folder = os.environ.get("CIFAR10_DIR", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CIFAR10_DIR names no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cars():
+    """uint8 training cars: real ones where CIFAR10_DIR is set, the stand-in otherwise."""
+    return load_cars(source=os.environ.get("CIFAR10_DIR") or "stand-in")
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Sixteen float32 images of 8×8 pixels in [-1, 1]."""
+    return np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Make a network of two sizes for 8×8 images; the same weights for the same seed."""
+
+    def make(seed=0, **settings):
+        keras.utils.set_random_seed(seed)
+        return make_model(**{"image_shape": (8, 8, 3), "widths": (4, 8), **settings})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def no_xla():
+    """Make a `with` block without XLA, which takes most of the time here."""
+
+    @contextmanager
+    def block():
+        compile_as_asked = keras.Model.compile
+
+        def compile_without(self, *args, **kwargs):
+            compile_as_asked(self, *args, **{**kwargs, "jit_compile": False})
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keras.Model, "compile", compile_without)
+            yield
+
+    return block
+
+
+@pytest.fixture
+def without_xla(no_xla):
+    """Skip XLA in a test that is about something else."""
+    with no_xla():
+        yield

@@ -1,0 +1,73 @@
+import pytest
+
+from diffusion_core import notebook
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    things = []
+    monkeypatch.setattr(notebook, "display", things.append)
+    return things
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("CIFAR10_DIR", "SIMPLE_DIFFUSION_BUDGET", "SIMPLE_DIFFUSION_STATIC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_machine_without_a_gpu_gets_the_quick_budget(monkeypatch, capsys):
+    monkeypatch.setattr(notebook.keras.distribution, "list_devices", lambda kind: [])
+    assert notebook.begin_chapter() == "quick"
+    assert "budget: quick" in capsys.readouterr().out
+
+
+def test_a_machine_with_a_gpu_gets_the_full_budget(monkeypatch):
+    monkeypatch.setattr(notebook.keras.distribution, "list_devices", lambda kind: ["gpu:0"])
+    assert notebook.begin_chapter() == "full"
+
+
+def test_the_environment_overrides_the_budget(monkeypatch):
+    monkeypatch.setenv("SIMPLE_DIFFUSION_BUDGET", "full")
+    assert notebook.begin_chapter() == "full"
+
+
+def test_an_unknown_budget_is_refused(monkeypatch):
+    monkeypatch.setenv("SIMPLE_DIFFUSION_BUDGET", "huge")
+    with pytest.raises(ValueError, match=r"'huge'; expected \"quick\" or \"full\""):
+        notebook.begin_chapter()
+
+
+def test_the_stand_in_is_announced_in_a_box(monkeypatch, shown):
+    monkeypatch.setenv("CIFAR10_DIR", "stand-in")
+    notebook.begin_chapter()
+    assert "stand-in cars" in shown[0].data
+
+
+def test_real_cars_need_no_box(monkeypatch, shown, tmp_path):
+    monkeypatch.setenv("CIFAR10_DIR", str(tmp_path))
+    notebook.begin_chapter()
+    assert shown == []
+
+
+def test_the_static_page_shows_the_first_result_and_no_dead_control(monkeypatch, shown):
+    monkeypatch.setenv("SIMPLE_DIFFUSION_STATIC", "1")
+    notebook.explore(lambda seed, steps: (seed, steps), seed=(0, 8), steps=[16, 4])
+    assert shown[0] == (4, 16)
+    assert "controls move: seed, steps" in shown[1].data
+    assert len(shown) == 2
+
+
+def test_a_live_control_calls_the_function_with_its_new_value(shown):
+    calls = []
+    notebook.explore(lambda seed: calls.append(seed), seed=(0, 8))
+    (widget,) = shown
+    widget.children[0].value = 7
+    widget.update()
+    assert calls[-1] == 7
+
+
+def test_a_chapter_ends_with_its_time(capsys):
+    notebook.begin_chapter()
+    notebook.end_chapter()
+    assert "this chapter took 0 min 0 s" in capsys.readouterr().out

@@ -1,0 +1,188 @@
+"""The terminal: `train` and `sample`, from --help to a folder of weights."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_core import checkpoints, data, make_model, model
+from diffusion_core.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(line):
+    """Run a command as one would type it; return its exit code."""
+    return main(line.split())
+
+
+@pytest.fixture
+def tiny_run(monkeypatch, tmp_path, without_xla):
+    """Let `train` build a tiny network, and let its cars be random pictures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model, "make_model", lambda: make_model(widths=(4,)))
+    cars = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    monkeypatch.setattr(data, "load_cars", lambda: cars)
+    return ["train", "--batch-size", "8", "--images", "16", "--weights-dir", "run"]
+
+
+def test_the_package_runs_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "diffusion_core", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
+    assert "sample" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_help_explains_every_option_and_shows_examples(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.count(f"python -m diffusion_core {command} --") >= 2
+    assert "--seed" in text
+
+
+def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_run, capsys):
+    assert main([*tiny_run, "--epochs", "1"]) == 0
+    assert "16 cars; states and previews go to " in capsys.readouterr().out
+    assert checkpoints.find_latest("run").name == "state-000001.safetensors"
+    assert main([*tiny_run, "--epochs", "2"]) == 0
+    latest = checkpoints.find_latest("run")
+    assert latest.name == "state-000002.safetensors"
+    history = checkpoints._read(latest)[1]["history"]
+    assert history["epoch"] == [1, 2]
+    assert history["step"] == [2, 4]
+    for epoch in (1, 2):
+        picture = Image.open(f"run/preview-epoch-{epoch:03d}.png")
+        assert picture.size == (2 * (5 * 33 - 1), 2 * (5 * 33 - 1))
+        assert Path(f"run/epoch-{epoch:03d}.safetensors").is_file()
+    # The state just trained draws cars, as pixels.
+    assert run("sample --weights run --n 3 --steps 2 --seed 4 --out cars.npy") == 0
+    cars = np.load("cars.npy")
+    assert cars.shape == (3, 32, 32, 3)
+    assert cars.dtype == np.uint8
+    assert run("sample --weights run --n 3 --steps 2 --seed 4 --out again.npy") == 0
+    np.testing.assert_array_equal(np.load("again.npy"), cars)
+
+
+def test_the_shipped_network_draws_a_grid(tmp_path, capsys):
+    out = tmp_path / "new folder" / "cars.png"
+    assert main(["sample", "--n", "4", "--steps", "2", "--out", str(out)]) == 0
+    assert f"4 cars are in {out}" in capsys.readouterr().out
+    assert Image.open(out).size == (2 * (2 * 33 - 1), 2 * (2 * 33 - 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sample --out cars.jpg", "--out is cars.jpg; expected a name that ends in .png or .npy"),
+        ("sample --out cars", "--out is cars; expected a name"),
+        ("sample --weights huge --out cars.png", "there is no network 'huge'; expected one of"),
+        ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
+        ("sample --weights file --out cars.png", "there is no network 'file'"),
+        ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
+        ("train --epochs 1 --weights-dir file --batch-size 8", "file is a file; expected a folder"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_one_sentence_and_code_1(
+    tiny_run, tmp_path, capsys, arguments, message
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    assert run(arguments) == 1
+    error = capsys.readouterr().err
+    command = arguments.split()[0]
+    assert f"diffusion_core {command}: {message}" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_cars_that_cannot_be_loaded_end_with_one_message_and_code_1(tiny_run, monkeypatch, capsys):
+    def unreachable():
+        raise ConnectionError("CIFAR-10 could not be loaded.")
+
+    monkeypatch.setattr(data, "load_cars", unreachable)
+    assert main([*tiny_run, "--epochs", "1"]) == 1
+    assert capsys.readouterr().err == "diffusion_core train: CIFAR-10 could not be loaded.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "the following arguments are required: command"),
+        ("paint", "invalid choice: 'paint'"),
+        ("train", "the following arguments are required: --epochs"),
+        ("train --epochs 0", "argument --epochs: '0' is not a whole number from 1"),
+        ("train --epochs 1.5", "'1.5' is not a whole number"),
+        ("train --epochs 1 --batch-size 0", "argument --batch-size: '0' is not"),
+        ("train --epochs 1 --images 0", "argument --images: '0' is not"),
+        ("train --epochs 1 --seed -1", "argument --seed: "),
+        ("sample", "the following arguments are required: --out"),
+        ("sample --n 0 --out a.png", "argument --n: '0' is not a whole number from 1"),
+        ("sample --n five --out a.png", "argument --n: 'five' is not"),
+        ("sample --steps 0 --out a.png", "argument --steps: '0' is not"),
+        ("sample --seed 4294967296 --out a.png", "argument --seed: '4294967296' is not"),
+    ],
+)
+def test_wrong_options_end_with_a_sentence_and_code_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_seed_and_the_number_of_steps_reach_the_sampler(monkeypatch, tmp_path):
+    from diffusion_core import sampling
+
+    asked = []
+
+    def spy(network, n, schedule, seed):
+        asked.append((n, schedule.timesteps, seed))
+        return np.zeros((n, 32, 32, 3), np.float32)
+
+    monkeypatch.setattr(sampling, "predict", spy)
+    monkeypatch.chdir(tmp_path)
+    assert run("sample --n 7 --steps 32 --seed 9 --out cars.npy") == 0
+    assert run("sample --out cars.npy") == 0
+    assert asked == [(7, 32, 9), (25, 16, 0)]
+
+
+def test_the_options_of_train_reach_the_training(monkeypatch, tmp_path, tiny_run):
+    from diffusion_core import training
+
+    asked = []
+    monkeypatch.setattr(
+        training, "train", lambda network, images, **options: asked.append((len(images), options))
+    )
+    assert run("train --epochs 3 --batch-size 5 --seed 2 --images 30 --weights-dir w") == 0
+    images, options = asked[0]
+    assert images == 30
+    assert (options["epochs"], options["batch_size"], options["seed"]) == (3, 5, 2)
+    assert options["weights_dir"] == Path("w")
+
+
+def test_a_saved_state_says_how_it_was_made(tiny, tmp_path):
+    """A state can be read without this package: its text is JSON in the file's header."""
+    from safetensors import safe_open
+
+    network = tiny(widths=(4,))
+    checkpoints.export(network, tmp_path / "mine.safetensors")
+    with safe_open(tmp_path / "mine.safetensors", framework="numpy") as file:
+        about = json.loads(file.metadata()["about"])
+    assert about["settings"] == {
+        "image_shape": [8, 8, 3],
+        "widths": [4],
+        "blocks": 1,
+        "residual": True,
+    }

@@ -1,0 +1,463 @@
+"""Stage 5, training: the step written by hand, the average, the draws, whole runs and resuming."""
+
+import keras
+import numpy as np
+import pytest
+
+from diffusion_core import (
+    compile_model,
+    cosine_schedule,
+    draw_batch,
+    linear_schedule,
+    make_model,
+    train,
+    train_one,
+    training,
+)
+
+STEPS, LEARNING_RATE = 4, 1e-2
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+@pytest.fixture(scope="module")
+def compiled_run(tiny, images):
+    """Three real steps, compiled with XLA once: losses, and weights and averages after each."""
+    network = tiny(widths=(4,))
+    compile_model(network, STEPS, LEARNING_RATE)
+    run = {"settings": network.settings, "losses": [], "rates": [], "averages": []}
+    run["weights"] = [values(network.trainable_variables)]
+    for _ in range(3):
+        run["rates"].append(float(network.optimizer.learning_rate))
+        run["losses"].append(train_one(network, images, seed=7))
+        run["weights"].append(values(network.trainable_variables))
+        run["averages"].append(values(network.optimizer.averages))
+    run["network"] = network
+    return run
+
+
+# --- one step -----------------------------------------------------------------------------------
+
+
+def test_train_one_equals_the_step_written_by_hand(compiled_run, images):
+    import tensorflow as tf
+
+    network = make_model(**compiled_run["settings"])
+    network.set_weights(compiled_run["weights"][0])
+    first_moments = [0 * w for w in compiled_run["weights"][0]]
+    second_moments = [0 * w for w in compiled_run["weights"][0]]
+    for step in range(2):
+        question, answer = draw_batch(images, linear_schedule(), 7, step)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.abs(network(question, training=True) - answer))
+        assert float(loss) == pytest.approx(compiled_run["losses"][step], rel=1e-4)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        rate = LEARNING_RATE * (1 - step / STEPS)
+        for i, (variable, gradient) in enumerate(
+            zip(network.trainable_variables, gradients, strict=True)
+        ):
+            first_moments[i] = 0.9 * first_moments[i] + 0.1 * gradient
+            second_moments[i] = 0.999 * second_moments[i] + 0.001 * gradient**2
+            # Adam's paper, end of section 2: both corrections in the rate, epsilon after them.
+            corrected = rate * np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
+            variable.assign_sub(corrected * first_moments[i] / (np.sqrt(second_moments[i]) + 1e-7))
+        for ours, theirs in zip(
+            values(network.trainable_variables), compiled_run["weights"][step + 1], strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.02 * LEARNING_RATE)
+
+
+def test_every_weight_moves_in_one_step(compiled_run):
+    for before, after in zip(*compiled_run["weights"][:2], strict=True):
+        assert not np.array_equal(before, after)
+
+
+def test_the_average_follows_its_formula(compiled_run):
+    averages = [0 * w for w in compiled_run["weights"][0]]
+    for step in (1, 2, 3):
+        memory = (1 - 1 / step) ** 10
+        averages = [
+            memory * average + (1 - memory) * weight
+            for average, weight in zip(averages, compiled_run["weights"][step], strict=True)
+        ]
+        for ours, theirs in zip(averages, compiled_run["averages"][step - 1], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_the_average_is_not_the_last_weights(compiled_run):
+    last, average = compiled_run["weights"][3], compiled_run["averages"][2]
+    assert any(not np.allclose(a, b, atol=1e-5) for a, b in zip(last, average, strict=True))
+
+
+def test_the_learning_rate_falls_in_a_straight_line(compiled_run):
+    np.testing.assert_allclose(compiled_run["rates"], [1e-2, 0.75e-2, 0.5e-2], rtol=1e-5)
+
+
+def test_the_steps_are_compiled_with_xla(compiled_run):
+    assert compiled_run["network"].jit_compile is True
+
+
+def test_the_articles_falling_rate_and_another_loss_can_be_given(tiny):
+    network = tiny(widths=(4,))
+    rule = keras.optimizers.schedules.ExponentialDecay(8e-4, 5000, 0.9, staircase=True)
+    compile_model(network, 10, rule, loss="mean_squared_error")
+    assert float(network.optimizer.learning_rate) == pytest.approx(8e-4)
+    network.optimizer.iterations.assign(10_000)
+    assert float(network.optimizer.learning_rate) == pytest.approx(8e-4 * 0.81)
+    assert network.loss == "mean_squared_error"
+
+
+def test_the_loss_falls_when_one_batch_is_repeated(tiny, without_xla):
+    network = tiny(widths=(16,))
+    compile_model(network, 200, 1e-2)
+    grey = np.full((16, 8, 8, 3), 0.25, np.float32)
+    losses = [train_one(network, grey) for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+
+
+# --- the draws ----------------------------------------------------------------------------------
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b) for a, b in zip([*one[0], one[1]], [*other[0], other[1]], strict=True)
+    )
+
+
+def test_draws_depend_on_seed_and_step_alone(images):
+    first = draw_batch(images, linear_schedule(), 3, 11)
+    np.random.default_rng().random()
+    assert same(first, draw_batch(images, linear_schedule(), 3, 11))
+    assert not same(first, draw_batch(images, linear_schedule(), 4, 11))
+    assert not same(first, draw_batch(images, linear_schedule(), 3, 12))
+
+
+def test_question_and_answer_are_one_step_apart_with_shared_noise_and_a_flip_or_none(images):
+    many = np.concatenate([images] * 20)
+    (x_t, level, next_level), x_next = draw_batch(many, linear_schedule(), 0, 0)
+    assert x_t.dtype == level.dtype == next_level.dtype == x_next.dtype == np.float32
+    assert level.shape == next_level.shape == (320, 1)
+    np.testing.assert_allclose(level - next_level, 1 / 16, rtol=1e-5)
+    # With x_{t+1} - x_t = (x0 - epsilon) / 16, both ends can be worked out from the pair.
+    direction = 16 * (x_next - x_t)
+    clean = x_t + level[:, :, None, None] * direction
+    as_is = np.isclose(clean, many, atol=1e-4).all(axis=(1, 2, 3))
+    mirrored = np.isclose(clean, many[:, :, ::-1], atol=1e-4).all(axis=(1, 2, 3))
+    assert (as_is ^ mirrored).all()
+    assert 0.4 < mirrored.mean() < 0.6
+    noise = clean - direction
+    assert noise.mean() == pytest.approx(0, abs=0.02)
+    assert noise.var() == pytest.approx(1, abs=0.02)
+
+
+def test_every_step_of_the_schedule_is_drawn(images):
+    many = np.concatenate([images] * 20)
+    (_, level, _), _ = draw_batch(many, linear_schedule(), 0, 0)
+    np.testing.assert_allclose(np.unique(level), np.arange(1, 17) / 16)
+
+
+# --- a whole run --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Replace the training step by one that only writes down its batches."""
+    seen = []
+
+    def note(model, images, schedule=None, seed=0):
+        seen.append(images)
+        return float(len(seen))
+
+    monkeypatch.setattr(training, "train_one", note)
+    return seen
+
+
+def numbered(n):
+    """n images that tell their number by their first pixel."""
+    images = np.zeros((n, 8, 8, 3), np.float32)
+    images[:, 0, 0, 0] = np.arange(n) / n
+    return images
+
+
+def numbers(batches, n):
+    return [round(float(image[0, 0, 0]) * n) for batch in batches for image in batch]
+
+
+def test_every_epoch_visits_every_image_once_in_a_new_order(tiny, pretend):
+    train(tiny(widths=(4,)), numbered(12), epochs=2, batch_size=4)
+    assert [len(batch) for batch in pretend] == [4] * 6
+    first, second = numbers(pretend[:3], 12), numbers(pretend[3:], 12)
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
+def test_what_does_not_fill_a_batch_waits_for_another_epoch(tiny, pretend):
+    train(tiny(widths=(4,)), numbered(11), epochs=1, batch_size=4)
+    assert len(set(numbers(pretend, 11))) == 8
+
+
+def test_the_history_has_one_row_an_epoch(tiny, pretend):
+    history = train(tiny(widths=(4,)), numbered(12), epochs=3, batch_size=4)
+    assert tuple(history) == training.HISTORY_COLUMNS
+    assert history["epoch"] == [1, 2, 3]
+    assert history["loss"] == [2, 5, 8]
+    assert all(len(column) == 3 for column in history.values())
+    assert min(history["seconds"] + history["images_per_second"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "expected"), [(7, 3, [3, 6, 7]), (4, 2, [2, 4]), (2, 5, [2])]
+)
+def test_the_callback_comes_every_few_epochs_and_at_the_end(tiny, pretend, epochs, every, expected):
+    called = []
+    train(
+        tiny(widths=(4,)),
+        numbered(4),
+        epochs=epochs,
+        batch_size=4,
+        callback=lambda epoch, model, history: called.append((epoch, len(history["epoch"]))),
+        callback_every=every,
+    )
+    assert called == [(epoch, epoch) for epoch in expected]
+
+
+def test_the_progress_bar_shows_loss_speed_and_time_left(tiny, pretend, capsys):
+    train(tiny(widths=(4,)), numbered(8), epochs=2, batch_size=4)
+    line = capsys.readouterr().err.splitlines()[-1].split("\r")[-1]
+    assert "epoch 2/2" in line
+    assert "4/4" in line
+    assert "loss 4.0000" in line
+    assert "images/s" in line
+    # tqdm writes the time so far and the time left.
+    assert "[00:" in line
+    assert "<00:00" in line
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny, images, no_xla, tmp_path_factory):
+    """Three epochs without interruption, what its callback saw, and its folder."""
+    run = {"folder": tmp_path_factory.mktemp("whole"), "seen": []}
+
+    def callback(epoch, model, history):
+        run["seen"].append((values(model.trainable_variables), values(model.optimizer.averages)))
+
+    with no_xla():
+        network = tiny(widths=(4,))
+        run["history"] = train(
+            network,
+            images,
+            epochs=3,
+            batch_size=8,
+            seed=5,
+            weights_dir=run["folder"],
+            callback=callback,
+            callback_every=1,
+        )
+    run["network"] = network
+    return run
+
+
+def assert_equal_weights(one, other, tolerance=1e-6):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+def test_the_history_counts_the_steps_of_the_optimizer(whole_run):
+    assert whole_run["history"]["step"] == [2, 4, 6]
+    assert all(0 < loss < 0.2 for loss in whole_run["history"]["loss"])
+
+
+def test_the_learning_rate_is_zero_at_the_end(whole_run):
+    np.testing.assert_allclose(
+        whole_run["history"]["learning_rate"], [1e-3 * 2 / 3, 1e-3 / 3, 0], atol=1e-9
+    )
+
+
+def test_the_callback_sees_the_averaged_weights(whole_run):
+    for weights, averages in whole_run["seen"]:
+        assert_equal_weights(weights, averages, tolerance=0)
+
+
+def test_a_trained_network_holds_the_averaged_weights(whole_run):
+    network = whole_run["network"]
+    assert_equal_weights(values(network.trainable_variables), whole_run["seen"][-1][1])
+
+
+def test_the_plain_weights_return_after_the_callback(tiny):
+    network = tiny(widths=(4,))
+    compile_model(network, 4)
+    before = values(network.trainable_variables)
+    for average in network.optimizer.averages:
+        average.assign(average + 1)
+    with training.averaged_weights(network):
+        assert_equal_weights(
+            values(network.trainable_variables), values(network.optimizer.averages), tolerance=0
+        )
+    assert_equal_weights(values(network.trainable_variables), before, tolerance=0)
+
+
+def test_the_plain_weights_return_even_when_the_callback_fails(tiny):
+    network = tiny(widths=(4,))
+    compile_model(network, 4)
+    before = values(network.trainable_variables)
+    with pytest.raises(RuntimeError, match="no space"), training.averaged_weights(network):
+        raise RuntimeError("no space")
+    assert_equal_weights(values(network.trainable_variables), before, tolerance=0)
+
+
+class SessionEndedError(Exception):
+    """Stands for a lost connection in the middle of a run."""
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    tiny, images, whole_run, tmp_path, without_xla
+):
+    def interrupt(epoch, model, history):
+        if epoch == 2:
+            raise SessionEndedError
+
+    options = {"epochs": 3, "batch_size": 8, "seed": 5, "weights_dir": tmp_path}
+    with pytest.raises(SessionEndedError):
+        train(tiny(widths=(4,)), images, **options, callback=interrupt, callback_every=1)
+    # Another session starts from other random weights, and must not keep them.
+    network = tiny(seed=99, widths=(4,))
+    history = train(network, images, **options)
+    assert history["epoch"] == [1, 2, 3]
+    np.testing.assert_allclose(history["loss"], whole_run["history"]["loss"], rtol=1e-5)
+    assert_equal_weights(
+        values(network.trainable_variables),
+        values(whole_run["network"].trainable_variables),
+        tolerance=1e-5,
+    )
+
+
+def test_a_finished_run_returns_its_history_and_average_at_once(tiny, images, whole_run):
+    network = tiny(seed=99, widths=(4,))
+    history = train(
+        network, images, epochs=3, batch_size=8, seed=5, weights_dir=whole_run["folder"]
+    )
+    assert history == whole_run["history"]
+    assert_equal_weights(
+        values(network.trainable_variables), values(whole_run["network"].trainable_variables)
+    )
+
+
+def test_nothing_is_written_without_a_folder(tiny, pretend, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(tiny(widths=(4,)), numbered(4), epochs=1, batch_size=4)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def with_nan():
+    array = np.zeros((4, 8, 8, 3), np.float32)
+    array[2, 3, 4, 1] = np.nan
+    return array
+
+
+GOOD = np.zeros((4, 8, 8, 3), np.float32)
+BAD_IMAGES = [
+    (GOOD.astype(np.uint8), TypeError, "images are uint8; expected float32"),
+    (GOOD.astype(np.float64), TypeError, "images are float64"),
+    (GOOD[0], ValueError, r"images have the shape \(8, 8, 3\)"),
+    (GOOD[:0], ValueError, "at least one image"),
+    (with_nan(), ValueError, r"expected values in \[-1, 1\]"),
+    (GOOD + 2, ValueError, "images reach from 2 to 2"),
+    (np.zeros((4, 16, 16, 3), np.float32), ValueError, r"images are \(16, 16, 3\) and the model"),
+]
+
+
+@pytest.fixture(scope="module")
+def ready(tiny):
+    network = tiny(widths=(4,))
+    compile_model(network, 4)
+    return network
+
+
+@pytest.mark.parametrize(("bad", "error", "message"), BAD_IMAGES)
+def test_train_one_refuses_wrong_images(ready, bad, error, message):
+    with pytest.raises(error, match=message):
+        train_one(ready, bad)
+
+
+@pytest.mark.parametrize(("bad", "error", "message"), BAD_IMAGES)
+def test_train_refuses_wrong_images(tiny, bad, error, message):
+    with pytest.raises(error, match=message):
+        train(tiny(widths=(4,)), bad, epochs=1, batch_size=4)
+
+
+def test_a_model_without_an_optimizer_is_refused(tiny, images):
+    with pytest.raises(ValueError, match=r"call compile_model\(model, total_steps\) first"):
+        train_one(tiny(widths=(4,)), images)
+
+
+def test_an_optimizer_without_an_average_is_refused(tiny, images):
+    network = tiny(widths=(4,))
+    network.compile(optimizer="adam", loss="mean_absolute_error")
+    with pytest.raises(ValueError, match=r"call compile_model\(model, total_steps\) first"):
+        train_one(network, images)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "message"),
+    [
+        (cosine_schedule(), ValueError, r"does not keep signal \+ noise = 1"),
+        (16, TypeError, "schedule is 16; expected a Schedule"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_the_step_is_refused(ready, tiny, schedule, error, message):
+    with pytest.raises(error, match=message):
+        train_one(ready, GOOD, schedule)
+    with pytest.raises(error, match=message):
+        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, schedule=schedule)
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_stops_the_run(ready, monkeypatch, loss):
+    monkeypatch.setattr(ready, "train_on_batch", lambda *batch: loss)
+    with pytest.raises(ValueError, match=rf"the loss is {loss} at step 0; start again from the la"):
+        train_one(ready, GOOD)
+
+
+@pytest.mark.parametrize("total_steps", [0, -5])
+def test_a_run_of_no_steps_is_refused(tiny, total_steps):
+    with pytest.raises(ValueError, match=f"total_steps is {total_steps}; expected at least 1"):
+        compile_model(tiny(widths=(4,)), total_steps)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "callback_every"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "4"])
+def test_counts_that_are_not_whole_and_positive_are_refused(tiny, name, value):
+    options = {"epochs": 1, "batch_size": 4, name: value}
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; expected a whole number of at"):
+        train(tiny(widths=(4,)), GOOD, **options)
+
+
+def test_a_batch_larger_than_the_images_is_refused(tiny):
+    with pytest.raises(ValueError, match="batch_size is 64, but there are only 4 images"):
+        train(tiny(widths=(4,)), GOOD, epochs=1)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "0"])
+def test_a_seed_that_is_not_a_whole_number_is_refused(tiny, ready, monkeypatch, seed):
+    monkeypatch.setattr(keras.Model, "train_on_batch", lambda *batch: 0.0)
+    with pytest.raises((TypeError, ValueError), match=f"seed is {seed!r}; expected a whole number"):
+        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, seed=seed)
+    with pytest.raises((TypeError, ValueError), match=f"seed is {seed!r}; expected a whole number"):
+        train_one(ready, GOOD, seed=seed)
+
+
+def test_a_file_where_the_weights_folder_should_be_is_refused(tiny, tmp_path):
+    file = tmp_path / "weights"
+    file.write_text("")
+    with pytest.raises(NotADirectoryError, match="weights is a file; expected a folder"):
+        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, weights_dir=file)
+
+
+def test_a_state_of_another_network_is_refused(tiny, whole_run):
+    with pytest.raises(ValueError, match=r"of another network: at weights/.* Build the model with"):
+        train(tiny(), GOOD, epochs=1, batch_size=4, weights_dir=whole_run["folder"])
