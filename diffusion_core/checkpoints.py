@@ -184,7 +184,8 @@ def _assign(variables, tensors, path):
     wanted = {key: tuple(variable.shape) for key, variable in variables.items()}
     kind = next(iter(wanted)).split("/")[0]
     found = {key: tensor.shape for key, tensor in tensors.items() if key.startswith(f"{kind}/")}
-    for key in [*found, *wanted]:
+    # The weights come first, since their names tell a reader more than the optimizer's numbers.
+    for key in [*(key for key in wanted if key.startswith(f"{kind}/")), *found, *wanted]:
         saved = tensors[key].shape if key in tensors else "nothing"
         expected = wanted.get(key, "nothing")
         if saved != expected:

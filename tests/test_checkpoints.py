@@ -177,7 +177,10 @@ def test_a_state_of_a_later_format_is_refused(fresh, saved):
             {"widths": (8,)},
             r"at weights/time_1|at weights/halve_image/kernel it holds \(2, 2, 3, 4",
         ),
-        ({"widths": (4, 8)}, r"at weights/halve_2/kernel it holds nothing, and the model \(2, 2"),
+        (
+            {"widths": (4, 8)},
+            r"at weights/halve_2/kernel it holds nothing, and the model holds \(2, 2",
+        ),
         ({"widths": (4,), "blocks": 2}, r"at weights/down_1_2_norm_1/scale it holds nothing"),
         ({"widths": (4,), "residual": False}, r"at weights/time_1/kernel it holds \(1, 128\), and"),
     ],

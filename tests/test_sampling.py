@@ -176,11 +176,11 @@ def test_the_states_equal_ddim_and_flow_matching_of_an_independent_library(traje
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n": 0}, ValueError, "n is 0; expected a whole number of pictures, at least 1"),
+        ({"n": 0}, ValueError, "n is 0; expected a whole number from 1"),
         ({"n": -1}, ValueError, "n is -1"),
-        ({"n": 2.5}, ValueError, "n is 2.5"),
-        ({"n": True}, ValueError, "n is True"),
-        ({"n": "25"}, ValueError, "n is '25'"),
+        ({"n": 2.5}, TypeError, "n is 2.5; expected a whole number"),
+        ({"n": True}, TypeError, "n is True"),
+        ({"n": "25"}, TypeError, "n is '25'"),
         ({"seed": -1}, ValueError, "seed is -1; expected a whole number from 0"),
         ({"seed": 2**32}, ValueError, "seed is 4294967296"),
         ({"seed": 0.5}, TypeError, "seed is 0.5; expected a whole number"),
