@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/*)
-CHAPTERS := $(patsubst book/%,_build/book/%,$(wildcard book/*.ipynb))
-PAGES := $(patsubst book/%,_build/book/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
+CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
+PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
 
 .PHONY: book test serve bench format pins set-url clean FORCE
 .DELETE_ON_ERROR:
@@ -44,7 +44,7 @@ set-url: .venv/ready
 	$(BIN)/python tools/set_url.py "$(URL)"
 
 clean:
-	rm -rf _build
+	rm -rf _build _executed
 
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(f"This is Python {sys.version.split()[0]}; 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=python3.12 ...")'
@@ -54,23 +54,23 @@ clean:
 	@touch $@
 
 # Chapters run when they, the package, the pins or the data change; pages show these outputs.
-_build/book/%.ipynb: book/%.ipynb $(CORE) requirements.txt _build/data-source
+_executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 	@mkdir -p $(@D)
 	@cp $< $@
 	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider --nbmake --nbmake-timeout=600 \
 		--overwrite $@
 
 # Chapter 6 draws with the weights that chapter 5 leaves behind.
-_build/book/06-sampling.ipynb: _build/book/05-training.ipynb
+_executed/06-sampling.ipynb: _executed/05-training.ipynb
 
-_build/data-source: FORCE
+_executed/.data-source: FORCE
 	@mkdir -p $(@D)
 	@echo "$(CIFAR10_DIR)" | cmp -s - $@ || echo "$(CIFAR10_DIR)" > $@
 
-$(PAGES): _build/book/%: book/%
+$(PAGES): _executed/%: book/%
 	@mkdir -p $(@D)
 	@cp $< $@
 
 _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml
-	$(BIN)/jupyter-book build _build/book --config _config.yml --path-output . \
+	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going

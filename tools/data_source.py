@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-from diffusion_core import load_cars
-
 
 def main() -> str:
     """Return an absolute folder, "" (the cars are in a cache) or "stand-in"."""
@@ -18,6 +16,9 @@ def main() -> str:
         return source
     if source:
         return str(Path(source).resolve())
+    # Imported late, since TensorFlow takes seconds to start.
+    from diffusion_core import load_cars
+
     try:
         for split in ("train", "test"):
             load_cars(split)
