@@ -1,6 +1,7 @@
 """The built website in _build/html: what readers get. `make test` runs this after the build."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
 PAGES = [*CHAPTERS, "index", "notation", "bibliography", "api"]
 
 
-def page(name):
-    return BeautifulSoup((SITE / f"{name}.html").read_text(), "html.parser")
+@cache
+def page(file):
+    return BeautifulSoup((SITE / file).read_text(), "html.parser")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_the_colab_button_opens_this_chapter(name):
-    links = {link.get("href", "") for link in page(name).find_all("a")}
+    links = {link.get("href", "") for link in page(f"{name}.html").find_all("a")}
     (colab,) = {link for link in links if link.startswith("https://colab.research.google.com")}
     assert colab.endswith(f"/blob/main/book/{name}.ipynb")
     assert (ROOT / colab.split("/blob/main/")[1]).is_file()
@@ -26,7 +28,7 @@ def test_the_colab_button_opens_this_chapter(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_picture_has_words(name):
-    article = page(name).find("article")
+    article = page(f"{name}.html").find("article")
     words = [image.get("alt", "") for image in article.find_all("img")]
     # Sphinx writes the file's name where a picture has no words.
     assert [text for text in words if len(text) < 10 or text.endswith(".png")] == []
@@ -34,7 +36,7 @@ def test_every_picture_has_words(name):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_chapter_has_a_slider_and_no_trace_of_an_error(name):
-    article = page(name).find("article")
+    article = page(f"{name}.html").find("article")
     assert article.select(".stepper input[type=range]")
     assert "Traceback" not in article.text
     assert "this chapter took" in article.text
@@ -42,24 +44,26 @@ def test_every_chapter_has_a_slider_and_no_trace_of_an_error(name):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_stand_in_cars_are_announced_and_only_they(name):
-    announced = "These are stand-in cars" in page(name).find("article").text
+    announced = "These are stand-in cars" in page(f"{name}.html").find("article").text
     assert announced == (os.environ.get("CIFAR10_DIR") == "stand-in")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_inside_the_book_lead_somewhere(name):
-    for link in page(name).find("article").find_all("a", href=True):
+    for link in page(f"{name}.html").find("article").find_all("a", href=True):
         target, _, anchor = link["href"].partition("#")
         if target.startswith(("http", "mailto")):
             continue
-        file = SITE / (target or f"{name}.html")
-        assert file.is_file(), link
-        if anchor and file.suffix == ".html":
-            assert BeautifulSoup(file.read_text(), "html.parser").find(id=anchor), link
+        file = target or f"{name}.html"
+        assert (SITE / file).is_file(), link
+        if anchor and file.endswith(".html"):
+            assert page(file).find(id=anchor), link
 
 
 def test_the_reference_describes_every_public_name():
     import diffusion_core
 
-    described = {heading.get("id", "").split(".")[-1] for heading in page("api").find_all("dt")}
+    described = {
+        heading.get("id", "").split(".")[-1] for heading in page("api.html").find_all("dt")
+    }
     assert set(diffusion_core.__all__) <= described
