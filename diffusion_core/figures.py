@@ -19,7 +19,7 @@ from PIL import Image
 from diffusion_core.data import denormalize
 from diffusion_core.schedule import Schedule
 
-WIDEST = 640
+WIDEST = 720
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
