@@ -1,6 +1,6 @@
 """Measure, in one run and in turns: training against the article's network, and drawing.
 
-    make bench        (about six minutes on two quiet cores)
+    make bench
 
 Writes results/speed.json. Every figure is the median of the rounds; seed 0 throughout.
 """
