@@ -24,7 +24,7 @@ class AveragingAdam(keras.optimizers.Adam):
     After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: it
     always remembers about the last tenth of the run, however long the run is, so nobody has to
     choose a memory length (the power-function average of Karras et al. 2023, arXiv:2312.02696,
-    equation 4 with an exponent of 9).
+    with their exponent gamma at 9).
     """
 
     def build(self, variables):
