@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/*)
+CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
 
@@ -59,6 +59,9 @@ _executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 	@cp $< $@
 	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider --nbmake --nbmake-timeout=600 \
 		--overwrite $@
+
+# Chapter 7 shows what the bench recorded.
+_executed/07-evaluation.ipynb: $(wildcard bench/results/*.json bench/results/*.png)
 
 # Chapter 6 draws with the weights that chapter 5 leaves behind.
 _executed/06-sampling.ipynb: _executed/05-training.ipynb

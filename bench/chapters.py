@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from results import write_results
+from recording import write_results
 
 EXECUTED = Path(__file__).parent.parent / "_executed"
 

@@ -11,7 +11,7 @@ import time
 import keras
 import numpy as np
 from article import make_article_model
-from results import write_results
+from recording import write_results
 
 from diffusion_core import (
     compile_model,

@@ -1,13 +1,25 @@
-"""The terminal: `python -m diffusion_core train` and `sample`."""
+"""The terminal: `python -m diffusion_core train`, `sample` and `evaluate`."""
 
 import argparse
 import io
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from diffusion_core import checkpoints, data, figures, files, model, sampling, schedule, training
+from diffusion_core import (
+    checkpoints,
+    data,
+    evaluation,
+    figures,
+    files,
+    model,
+    sampling,
+    schedule,
+    training,
+)
+from diffusion_core.machine import describe_machine
 
 EXAMPLES = {
     "train": """examples:
@@ -22,6 +34,11 @@ EXAMPLES = {
       1,000 cars as uint8 (1000, 32, 32, 3)
   python -m diffusion_core sample --weights weights --out mine.png
       the cars of your own latest weights""",
+    "evaluate": """examples:
+  python -m diffusion_core evaluate --out evaluation.json
+      5,000 cars of the shipped network against the 1,000 held-out cars
+  python -m diffusion_core evaluate --weights weights --n 1000
+      your own latest weights, quicker and less exact""",
 }
 
 
@@ -38,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m diffusion_core", description="Train the car network, or draw cars with it."
+        prog="python -m diffusion_core",
+        description="Train the car network, draw cars with it, judge them.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -62,14 +80,24 @@ def _parser():
     train.add_argument("--weights-dir", type=Path, help="where states and previews are written")
     train.add_argument("--images", type=_whole(1), help="use only so many of the 5,000 cars")
 
+    weights = {"default": "small", "help": "a shipped network or a folder (small)"}
     sample = command("sample", _sample, "Draw cars from noise.")
     sample.add_argument("--n", type=_whole(1), default=25, help="how many cars (25)")
     sample.add_argument("--steps", type=_whole(1), default=16, help="steps from noise to car (16)")
     sample.add_argument("--seed", type=_whole(0), default=0, help="same seed, same cars (0)")
-    sample.add_argument("--weights", default="small", help="a shipped network or a folder (small)")
+    sample.add_argument("--weights", **weights)
     sample.add_argument(
         "--out", type=Path, required=True, help="a grid (.png) or all pixels (.npy)"
     )
+
+    evaluate = command("evaluate", _evaluate, "Measure whether drawn cars are good, and new.")
+    evaluate.add_argument("--weights", **weights)
+    evaluate.add_argument("--n", type=_whole(1), default=5000, help="how many cars (5000)")
+    evaluate.add_argument("--seed", type=_whole(0), default=0, help="of the drawn cars (0)")
+    evaluate.add_argument(
+        "--features", choices=evaluation.FEATURES, default="classifier", help="(classifier)"
+    )
+    evaluate.add_argument("--out", type=Path, help="write everything to this file (.json)")
     return parser
 
 
@@ -108,13 +136,16 @@ def _train(options):
     )
 
 
+def _load(weights):
+    if Path(weights).is_dir():
+        return checkpoints.load_weights_dir(weights)
+    return checkpoints.load_pretrained(weights)
+
+
 def _sample(options):
     if options.out.suffix not in (".png", ".npy"):
         raise ValueError(f"--out is {options.out}; expected a name that ends in .png or .npy.")
-    if Path(options.weights).is_dir():
-        network = checkpoints.load_weights_dir(options.weights)
-    else:
-        network = checkpoints.load_pretrained(options.weights)
+    network = _load(options.weights)
     steps = schedule.linear_schedule(options.steps)
     cars = data.denormalize(sampling.predict(network, options.n, steps, options.seed))
     if options.out.suffix == ".png":
@@ -125,6 +156,18 @@ def _sample(options):
         content = buffer.getvalue()
     files.write_atomically(options.out, content)
     print(f"{options.n} cars are in {options.out}")
+
+
+def _evaluate(options):
+    if options.out and options.out.suffix != ".json":
+        raise ValueError(f"--out is {options.out}; expected a name that ends in .json.")
+    found = evaluation.evaluate(
+        _load(options.weights), options.n, options.seed, features=options.features
+    )
+    print(evaluation.as_table(found))
+    if options.out:
+        content = {"weights": options.weights, "machine": describe_machine(), **found}
+        files.write_atomically(options.out, json.dumps(content, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from diffusion_core.classifier import make_classifier
 from diffusion_core.files import drive_dir, write_atomically
 from diffusion_core.model import make_model
 
@@ -122,6 +123,14 @@ def load_pretrained(name: str = "small") -> keras.Model:
     return _load_network(_shipped(name, ".safetensors"))
 
 
+def load_classifier() -> keras.Model:
+    """Return the trained classifier that comes with this package; see `make_classifier`."""
+    path = PRETRAINED / "classifier" / "weights.safetensors"
+    model = make_classifier()
+    _assign({f"averages/{v.path}": v for v in model.weights}, _read(path)[0], path)
+    return model
+
+
 def load_history(name: str = "small") -> dict[str, list[float]]:
     """Return the training history of a network that comes with this package, as `train` does.
 
@@ -133,7 +142,7 @@ def load_history(name: str = "small") -> dict[str, list[float]]:
 def export(model: keras.Model, path: str | Path) -> None:
     """Write the weights that the model holds now as float16, with its settings, for shipping."""
     tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
-    about = {"format": FORMAT, "settings": model.settings}
+    about = {"format": FORMAT, "settings": getattr(model, "settings", {})}
     write_atomically(Path(path), safetensors.numpy.save(tensors, {"about": json.dumps(about)}))
 
 

@@ -1,12 +1,16 @@
 """What every chapter starts with, and the controls that need a running kernel."""
 
+import json
 import os
 import time
 from collections.abc import Callable
+from importlib import resources
 
 import ipywidgets
 import keras
+import numpy as np
 from IPython.display import HTML, display
+from PIL import Image
 
 _started = time.perf_counter()
 
@@ -46,6 +50,26 @@ def end_chapter() -> None:
     """Print how long the chapter took since `begin_chapter`."""
     minutes, seconds = divmod(round(time.perf_counter() - _started), 60)
     print(f"this chapter took {minutes} min {seconds} s on {os.cpu_count()} CPU cores")
+
+
+def recorded(name: str) -> dict | np.ndarray:
+    """Return what a long command once measured; the files stand in `bench/results/`.
+
+    Args:
+        name: such as "evaluation", for the content of `evaluation.json`; or with the ending
+            ".png", for the picture, uint8 `(height, width, 3)`.
+
+    Raises:
+        ValueError: nothing of that name was recorded.
+    """
+    folder = resources.files("diffusion_core.results")
+    file = folder / (name if name.endswith(".png") else f"{name}.json")
+    if not file.is_file():
+        raise ValueError(f"nothing is recorded as {file.name}; see the commands in bench/.")
+    if name.endswith(".png"):
+        with file.open("rb") as stream:
+            return np.asarray(Image.open(stream).convert("RGB"))
+    return json.loads(file.read_text())
 
 
 def explore(function: Callable, **controls) -> None:

@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from diffusion_core import notebook
 
@@ -71,3 +72,15 @@ def test_a_chapter_ends_with_its_time(capsys):
     notebook.begin_chapter()
     notebook.end_chapter()
     assert "this chapter took 0 min 0 s" in capsys.readouterr().out
+
+
+def test_what_was_recorded_is_found_in_the_package():
+    assert notebook.recorded("speed")["rows"]
+    with pytest.raises(ValueError, match=r"nothing is recorded as fast\.json"):
+        notebook.recorded("fast")
+
+
+def test_a_recorded_picture_comes_as_pixels(monkeypatch, tmp_path):
+    Image.new("RGB", (3, 2), "red").save(tmp_path / "sheet.png")
+    monkeypatch.setattr(notebook.resources, "files", lambda package: tmp_path)
+    assert notebook.recorded("sheet.png").tolist() == [[[255, 0, 0]] * 3] * 2

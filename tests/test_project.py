@@ -20,8 +20,8 @@ def cells(chapter, kind):
     return [c for c in json.loads(chapter.read_text())["cells"] if c["cell_type"] == kind]
 
 
-def test_there_are_six_chapters_one_for_each_stage():
-    stages = ["data", "schedule", "forward-noise", "model", "training", "sampling"]
+def test_there_is_one_chapter_for_each_stage():
+    stages = ["data", "schedule", "forward-noise", "model", "training", "sampling", "evaluation"]
     expected = [f"{number:02d}-{stage}" for number, stage in enumerate(stages, start=1)]
     assert [chapter.stem for chapter in CHAPTERS] == expected
 
@@ -97,7 +97,8 @@ def test_every_public_name_says_what_it_is():
 
 
 def test_no_stage_imports_a_later_one():
-    order = ["files", "data", "schedule", "forward", "model", "checkpoints", "training", "sampling"]
+    order = ["files", "data", "schedule", "forward", "model", "classifier", "checkpoints"]
+    order += ["training", "sampling", "evaluation"]
     for number, module in enumerate(order):
         text = (ROOT / "diffusion_core" / f"{module}.py").read_text()
         imports = re.findall(r"^from diffusion_core(?:\.| import )([\w, ]+)", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The terminal: `train` and `sample`, from --help to a folder of weights."""
+"""The terminal: `train`, `sample` and `evaluate`, from --help to a folder of weights."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_core import checkpoints, data, make_model, model
+from diffusion_core import checkpoints, data, evaluation, make_model, model
 from diffusion_core.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -42,9 +42,10 @@ def test_the_package_runs_as_a_module():
     assert result.returncode == 0, result.stderr
     assert "train" in result.stdout
     assert "sample" in result.stdout
+    assert "evaluate" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "sample"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
 def test_help_explains_every_option_and_shows_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -84,9 +85,31 @@ def test_the_shipped_network_draws_a_grid(tmp_path, capsys):
     assert Image.open(out).size == (2 * (2 * 33 - 1), 2 * (2 * 33 - 1))
 
 
+def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, capsys):
+    row = {"pictures": 1000, "frechet distance": 2.0, "kernel distance": 0.001, "interval": [0, 1]}
+    row |= dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
+    asked = {}
+
+    def evaluate(network, n, seed, features):
+        asked.update(n=n, seed=seed, features=features)
+        return {"quality": {evaluation.FLOOR: row}, "copying": {}}
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    out = tmp_path / "evaluation.json"
+    assert main(["evaluate", "--n", "1000", "--seed", "3", "--out", str(out)]) == 0
+    assert asked == {"n": 1000, "seed": 3, "features": "classifier"}
+    assert "| real training cars | 1,000 | 2.000 | 1.0 |" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert written["weights"] == "small"
+    assert written["quality"][evaluation.FLOOR] == row
+    assert "processor" in written["machine"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("evaluate --out table.md", "--out is table.md; expected a name that ends in .json"),
+        ("evaluate --n 999", "n is 999; expected a whole number from 1000"),
         ("sample --out cars.jpg", "--out is cars.jpg; expected a name that ends in .png or .npy"),
         ("sample --out cars", "--out is cars; expected a name"),
         ("sample --weights huge --out cars.png", "there is no network 'huge'; expected one of"),

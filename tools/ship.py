@@ -3,8 +3,9 @@
     python tools/ship.py WEIGHTS_DIR
 
 Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
-history with the machine, the stand-in sheet of 1,024 cars (seed 0), and the model card. Run it on
-the machine that trained.
+history with the machine, the stand-in sheet of 1,024 cars (seed 0), and the model card; the first
+100 cars to book/_static/cars.png; and what `evaluate` finds to bench/results/evaluation.json. Run
+it on the machine that trained, with all of CIFAR-10 at hand.
 """
 
 import json
@@ -12,12 +13,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from diffusion_core import checkpoints, data, figures, files, sampling, schedule
+from diffusion_core import __main__ as terminal
+from diffusion_core import checkpoints, data, evaluation, figures, files, sampling, schedule
 from diffusion_core.machine import describe_machine
 from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (1, 5, 20, 100)
-CARD = Path(__file__).parent / "model-card.md"
+ROOT = Path(__file__).parents[1]
+CARD = ROOT / "tools" / "model-card.md"
 
 
 def main(weights_dir: Path) -> None:
@@ -36,6 +39,10 @@ def main(weights_dir: Path) -> None:
     cars = data.denormalize(sampling.predict(checkpoints.load_pretrained(), 1024))
     sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
     files.write_atomically(data.STAND_IN, figures.png_bytes(sheet))
+    grid = figures.image_grid(cars[:100], scale=2)
+    files.write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
+    results = ROOT / "bench" / "results" / "evaluation.json"
+    terminal.main(["evaluate", "--out", str(results)])
     card = CARD.read_text().format(
         settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
         parameters=network.count_params(),
@@ -46,6 +53,7 @@ def main(weights_dir: Path) -> None:
         first_loss=history["loss"][0],
         last_loss=history["loss"][-1],
         unchanged=unchanged_loss(),
+        evaluation=evaluation.as_table(json.loads(results.read_text())),
         **describe_machine(),
     )
     files.write_atomically(checkpoints.PRETRAINED / "README.md", card.encode())

@@ -1,0 +1,281 @@
+"""The ladder: what each idea of the recipe buys, one change a rung, the same CPU time for each.
+
+    python bench/ladder.py [--minutes 10] [RUNG ...]
+
+Every rung trains for so many CPU minutes (the first step, which compiles, is not counted), draws
+2,000 pictures in 16 steps (the article's network 1,000) and measures them against the held-out
+cars. Adds a row to results/ladder.json and ten pictures to results/ladder.png for each rung; rungs
+that are already there are left out, so the command can be stopped and started again.
+"""
+
+import argparse
+import bisect
+import json
+import math
+import time
+from unittest import mock
+
+import keras
+import numpy as np
+from article import make_article_model
+from keras import layers
+from PIL import Image
+from recording import RESULTS, write_results
+
+from diffusion_core import denormalize, gaussian_noise, load_cars, make_model, normalize, predict
+from diffusion_core import model as model_module
+from diffusion_core.evaluation import compare, loss_by_noise_level
+from diffusion_core.training import AveragingAdam, averaged_weights
+
+TIMESTEPS = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10, help="CPU minutes a rung (10)")
+    parser.add_argument("rungs", nargs="*", default=list(RUNGS), help="names; all when none")
+    options = parser.parse_args()
+    results = RESULTS / "ladder.json"
+    rows = json.loads(results.read_text())["rows"] if results.exists() else []
+    done = {(row["rung"], row["seed"]) for row in rows}
+    # One seed of every rung comes before the second of any.
+    for seed in range(3):
+        for name in options.rungs:
+            if seed < RUNGS[name].get("seeds", 1) and (name, seed) not in done:
+                add_rows(rows, name, seed, options.minutes)
+
+
+def add_rows(rows, name, seed, minutes):
+    """Train one rung and add its row; and one for the running average, where a rung asks for it."""
+    rung = DEFAULTS | RUNGS[name]
+    training, held_out = (load_cars(split) for split in ("train", "test"))
+    keras.utils.set_random_seed(seed)
+    network = rung["network"]()
+    report = train_for(minutes * 60, network, normalize(training), rung, seed)
+
+    def add(rung_name):
+        if rung["network"] is make_article_model:
+            pictures, loss = draw_article(network, 1000), None
+        else:
+            pictures = denormalize(predict(network, 2000))
+            loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
+        measured = compare(pictures, held_out)
+        row = {"rung": rung_name, "seed": seed, **report, "held-out loss": loss, **measured}
+        sheet_path = RESULTS / "ladder.png"
+        strips = np.vsplit(np.asarray(Image.open(sheet_path)), len(rows)) if rows else []
+        place = bisect.bisect([order(row) for row in rows], order(row))
+        rows.insert(place, row)
+        strips.insert(place, np.concatenate(pictures[:10], axis=1))
+        Image.fromarray(np.concatenate(strips)).save(sheet_path, optimize=True)
+        write_results("ladder", rows)
+
+    if rung["average"]:
+        with averaged_weights(network):
+            add(name)
+    else:
+        add(name)
+        if "and_averaged" in rung:
+            with averaged_weights(network):
+                add(rung["and_averaged"])
+
+
+def order(row):
+    """Return where a row stands: as in RUNGS, averaged weights after their own run."""
+    names = [n for name, rung in RUNGS.items() for n in (name, rung.get("and_averaged"))]
+    return names.index(row["rung"]), row["seed"]
+
+
+def train_for(seconds, network, images, rung, seed):
+    """Train for so many CPU seconds; the learning rate may follow the share that is used up."""
+    network.compile(AveragingAdam(1e-3), rung["loss"], jit_compile=True)
+    random = np.random.default_rng([seed, 7])
+    batch_size, losses = rung["batch_size"], []
+    used, start, clock = 0.0, None, None
+    while used < seconds:
+        rate = rung["learning_rate"](used / seconds, len(losses))
+        network.optimizer.learning_rate.assign(rate)
+        batch = images[random.integers(len(images), size=batch_size)]
+        if rung["flips"]:
+            flip = random.random(batch_size) < 0.5
+            batch = np.where(flip[:, None, None, None], batch[:, :, ::-1], batch)
+        losses.append(float(network.train_on_batch(*rung["question"](batch, rung, random))))
+        if start is None:
+            start, clock = time.process_time(), time.perf_counter()
+        used = time.process_time() - start
+    return {
+        "parameters": network.count_params(),
+        "steps": len(losses),
+        "images per second": round(len(losses) * batch_size / (time.perf_counter() - clock)),
+        "CPU minutes": round(used / 60, 2),
+        "training loss": float(np.mean(losses[-200:])),
+    }
+
+
+def question(batch, rung, random):
+    """Return `[x_t, noise_level, next_noise_level]` and `x_{t+1}`; a step is always 1/16."""
+    levels = rung["levels"](random, len(batch)).astype(np.float32)[:, None, None, None]
+    noise = random.standard_normal(batch.shape, dtype=np.float32)
+    x_t = (1 - levels) * batch + levels * noise
+    answer = x_t + (batch - noise) / TIMESTEPS
+    levels = levels.reshape(-1, 1)
+    return [x_t, levels, levels - np.float32(1 / TIMESTEPS)], answer
+
+
+def article_question(batch, rung, random):
+    (x_t, levels, _), answer = question(batch, rung, random)
+    return [x_t, (1 - levels) * TIMESTEPS], answer
+
+
+def draw_article(network, n):
+    """Ask for the next picture 16 times."""
+    states = gaussian_noise(n)
+    for step in range(TIMESTEPS):
+        steps = np.full((n, 1), step, np.float32)
+        states = network.predict([states, steps], batch_size=100, verbose=0)
+    return denormalize(states)
+
+
+def sixteen_steps(random, n):
+    return 1 - random.integers(TIMESTEPS, size=n) / TIMESTEPS
+
+
+def uniform(random, n):
+    return random.uniform(0, 1, n)
+
+
+def more_in_the_middle(random, n):
+    """The logistic of a normal number (Esser et al. 2024, arXiv:2403.03206, equation 19)."""
+    return 1 / (1 + np.exp(-random.standard_normal(n)))
+
+
+def article_rate(share, step):
+    return 8e-4 * 0.9 ** (step // 5000)
+
+
+def linear_rate(share, step):
+    return 1e-3 * (1 - share)
+
+
+def cosine_rate(share, step):
+    return 1e-3 * (1 + math.cos(math.pi * share)) / 2
+
+
+def doubled_rate(share, step):
+    return 2 * linear_rate(share, step)
+
+
+def warm_up_rate(share, step):
+    return 1e-3 * min(share / 0.05, (1 - share) / 0.95)
+
+
+def naive():
+    return make_model(residual=False)
+
+
+def adding_skips():
+    """Skip connections that are added, not concatenated: fewer operations, fewer weights."""
+    with mock.patch.object(layers, "Concatenate", layers.Add):
+        return make_model()
+
+
+def adding_skips_without_middle():
+    """And one block less at the smallest size."""
+    plain_block = model_module._block
+
+    def block(x, time, width, name):
+        return x if name == "middle" else plain_block(x, time, width, name)
+
+    with mock.patch.object(model_module, "_block", block):
+        return adding_skips()
+
+
+def with_attention():
+    """Self-attention after every block at 8×8 and 4×4 (Ho et al. 2020 have it at 16×16)."""
+    plain_block = model_module._block
+
+    def block(x, time, width, name):
+        x = plain_block(x, time, width, name)
+        if x.shape[1] > 8:
+            return x
+        tokens = layers.Reshape((-1, width))(layers.RMSNormalization()(x))
+        mixed = layers.MultiHeadAttention(4, width // 4)(tokens, tokens)
+        return layers.Add()([x, layers.Reshape(x.shape[1:])(mixed)])
+
+    with mock.patch.object(model_module, "_block", block):
+        return make_model()
+
+
+def full_size_head():
+    """The direction drawn by a 3×3 convolution at full size, which sees the noisy picture too."""
+    plain = layers.Conv2DTranspose
+
+    def head(width, size, **options):
+        if options["name"] != "direction":
+            return plain(width, size, **options)
+
+        def layer(x):
+            model_input = keras.utils.get_source_inputs(x)
+            image = next(tensor for tensor in model_input if tensor.shape[-1] == 3)
+            x = layers.Concatenate()([plain(16, size, strides=2)(x), image])
+            return layers.Conv2D(width, 3, padding="same")(layers.Activation("silu")(x))
+
+        return layer
+
+    with mock.patch.object(layers, "Conv2DTranspose", head):
+        return make_model()
+
+
+def with_dropout():
+    """A tenth of the values left out before the second convolution of every block."""
+    plain = layers.Conv2D
+
+    def convolution(width, size, **options):
+        made = plain(width, size, **options)
+        if not options["name"].endswith("conv_2"):
+            return made
+        return lambda x: made(layers.Dropout(0.1)(x))
+
+    with mock.patch.object(layers, "Conv2D", convolution):
+        return make_model()
+
+
+DEFAULTS = {
+    "network": make_model,
+    "question": question,
+    "batch_size": 64,
+    "average": True,
+    "flips": True,
+    "learning_rate": linear_rate,
+    "loss": "mean_absolute_error",
+    "levels": sixteen_steps,
+}
+EARLY = {"average": False, "flips": False, "learning_rate": article_rate}
+RUNGS = {
+    "the article's network and rule": {
+        **EARLY,
+        "network": make_article_model,
+        "question": article_question,
+        "batch_size": 128,
+    },
+    "our U-Net, naive answer": {**EARLY, "network": naive, "seeds": 3},
+    "the residual step": {**EARLY, "seeds": 3, "and_averaged": "averaged weights"},
+    "flips": {"learning_rate": article_rate},
+    "learning rate: cosine": {"learning_rate": cosine_rate},
+    "learning rate: warm-up, then linear to zero": {"learning_rate": warm_up_rate},
+    "learning rate: linear to zero": {"seeds": 3},
+    "mean squared error": {"loss": "mean_squared_error", "seeds": 3},
+    "twice the learning rate": {"learning_rate": doubled_rate},
+    "noise levels: uniform": {"levels": uniform},
+    "noise levels: more in the middle": {"levels": more_in_the_middle},
+    "skips added, not concatenated": {"network": adding_skips},
+    "skips added, no middle block": {"network": adding_skips_without_middle},
+    "half as wide again": {"network": lambda: make_model(widths=(48, 96, 192))},
+    "twice the blocks": {"network": lambda: make_model(blocks=2)},
+    "attention at 8×8 and 4×4": {"network": with_attention},
+    "a head at full size": {"network": full_size_head},
+    "dropout": {"network": with_dropout},
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the bench measured; `diffusion_core.notebook.recorded` reads it."""

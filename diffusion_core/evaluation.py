@@ -1,0 +1,400 @@
+"""Stage 7, evaluation: are the drawn cars good, and are they new?
+
+Pictures are compared as clouds of features. The features come from `classifier`, so the distances
+here are *not* the FID of papers, which is defined on the features of one Inception network.
+"""
+
+import contextlib
+import io
+from functools import lru_cache
+
+import keras
+import numpy as np
+from PIL import Image, ImageFilter
+from prdc import compute_prdc
+from sklearn.neighbors import NearestNeighbors
+
+from diffusion_core.checkpoints import load_classifier
+from diffusion_core.data import check_whole, denormalize, load_cars, load_images, normalize
+from diffusion_core.forward import forward_noise, gaussian_noise
+from diffusion_core.sampling import predict
+from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+
+NEIGHBOURS = 5  # as the authors of density and coverage advise
+COPY_RATIO = 1 / 3
+COPY_NEIGHBOURS = 50
+FLOOR = "real training cars"
+COMPARED = 1000  # as many as there are held-out cars
+
+
+def classifier_features(images: np.ndarray) -> np.ndarray:
+    """Return the features of our own classifier: uint8 `(n, 32, 32, 3)` to float32 `(n, 192)`.
+
+    Raises `TypeError` or `ValueError` for images of another dtype or shape.
+    """
+    return _classifier().predict(normalize(_check_pixels(images)), batch_size=250, verbose=0)[0]
+
+
+def inception_features(images: np.ndarray) -> np.ndarray:
+    """Return features of Inception v3: uint8 `(n, 32, 32, 3)` to float32 `(n, 2048)`.
+
+    These are the weights that Keras offers for ImageNet (Szegedy et al. 2015, arXiv:1512.00567),
+    downloaded at the first use. FID is defined on another copy of the network, so distances in
+    these features are close to FID and still not FID.
+
+    Raises `TypeError` or `ValueError` for images of another dtype or shape, `Exception` without
+    internet.
+    """
+    pixels = normalize(_check_pixels(images))
+    network = _inception()
+    parts = [
+        network.predict_on_batch(
+            keras.ops.image.resize(pixels[first : first + 50], (299, 299), antialias=True)
+        )
+        for first in range(0, len(pixels), 50)
+    ]
+    return np.concatenate(parts)
+
+
+FEATURES = {"classifier": classifier_features, "inception": inception_features}
+
+
+def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
+    """Return the Fréchet distance of two clouds, each taken for a normal distribution.
+
+    `|m1 - m2|² + trace(C1 + C2 - 2 (C1 C2)^½)` with means `m` and covariances `C` (Dowson and
+    Landau 1982; used for pictures by Heusel et al. 2017, arXiv:1706.08500, equation 6). It is
+    biased: fewer rows make it larger.
+
+    Args:
+        features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
+
+    Raises:
+        ValueError: other shapes, or NaN.
+    """
+    features, reference = _check_features(features, reference)
+    means = features.mean(0), reference.mean(0)
+    # Of a single feature, cov returns a bare number.
+    covariance, other = (np.atleast_2d(np.cov(a, rowvar=False)) for a in (features, reference))
+    # (C1 C2) and C1^½ C2 C1^½ have the same eigenvalues, and the second is symmetric.
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(0)).sum()
+    distance = np.square(means[0] - means[1]).sum() + np.trace(covariance + other) - 2 * cross
+    return float(distance)
+
+
+def kernel_distance(
+    features: np.ndarray, reference: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the kernel distance (KID) of two clouds and the ends of its 95% bootstrap interval.
+
+    The squared maximum mean discrepancy with the kernel `(x · y / d + 1)³` (Bińkowski et al. 2018,
+    arXiv:1801.01401, section 4), without bias: pairs of a row with itself are left out, in every
+    bootstrap draw too. It may therefore fall below zero for equal clouds.
+
+    Args:
+        features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
+        draws: bootstrap draws, each of both clouds with replacement.
+        seed: of these draws.
+
+    Returns:
+        `(distance, low, high)`.
+
+    Raises:
+        ValueError: other shapes, or NaN.
+    """
+    features, reference = _check_features(features, reference)
+    random = np.random.default_rng(seed)
+    # Row 0 counts every picture once; the others count how often a bootstrap draw took it.
+    counts = [
+        np.vstack([np.ones(n), random.multinomial(n, np.full(n, 1 / n), size=draws)])
+        for n in (len(features), len(reference))
+    ]
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def within(cloud, count):
+        gram = kernel(cloud, cloud)
+        others = (count @ gram * count).sum(1) - (count**2) @ np.diag(gram)
+        return others / (count.sum(1) ** 2 - (count**2).sum(1))
+
+    pairs = len(features) * len(reference)
+    across = (counts[0] @ kernel(features, reference) * counts[1]).sum(1) / pairs
+    distances = within(features, counts[0]) + within(reference, counts[1]) - 2 * across
+    low, high = np.percentile(distances[1:], [2.5, 97.5])
+    return float(distances[0]), float(low), float(high)
+
+
+def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Return precision, recall, density and coverage with 5 neighbours.
+
+    Precision: the share of pictures that lie among the real ones; recall: the share of real ones
+    that lie among the pictures (Kynkäänniemi et al. 2019, arXiv:1904.06991). Density and coverage:
+    the same two thoughts, less shaken by outliers (Naeem et al. 2020, arXiv:2002.09797).
+
+    Args:
+        features: floats `(n, d)` of the pictures to judge.
+        reference: floats `(m, d)` of the real ones.
+
+    Raises:
+        ValueError: other shapes, or NaN.
+    """
+    features, reference = _check_features(features, reference)
+    with contextlib.redirect_stdout(io.StringIO()):  # prdc prints what it counts
+        found = compute_prdc(reference, features, nearest_k=NEIGHBOURS)
+    return {name: float(value) for name, value in found.items()}
+
+
+def nearest_training(rows: np.ndarray, training: np.ndarray) -> dict[str, np.ndarray]:
+    """Find each row's nearest training row, and how much nearer it is than the next 50.
+
+    A picture counts as a copy when the distance to its nearest training picture is below a third
+    of the mean distance to the next 50 (the test of Carlini et al. 2023, arXiv:2301.13188,
+    section 4).
+
+    Args:
+        rows: floats `(n, d)`, pixels or features.
+        training: floats `(m, d)`, at least 51 rows.
+
+    Returns:
+        `nearest`, integers `(n,)` below `m`; `ratio`, floats `(n,)`; `copied`, booleans `(n,)`.
+
+    Raises:
+        ValueError: other shapes, NaN, or too few training rows.
+    """
+    rows, training = _check_features(rows, training, least=1)
+    if len(training) <= COPY_NEIGHBOURS:
+        raise ValueError(f"there are {len(training)} training rows; expected more than 50.")
+    search = NearestNeighbors(n_neighbors=COPY_NEIGHBOURS + 1, algorithm="brute").fit(training)
+    distances, indices = search.kneighbors(rows)
+    ratio = distances[:, 0] / np.maximum(distances[:, 1:].mean(1), 1e-12)
+    return {"nearest": indices[:, 0], "ratio": ratio, "copied": ratio < COPY_RATIO}
+
+
+def loss_by_noise_level(
+    model: keras.Model, images: np.ndarray, schedule: Schedule | None = None, seed: int = 0
+) -> np.ndarray:
+    """Return the mean absolute error of every step, divided by the size of the step.
+
+    Args:
+        model: a network of `make_model`.
+        images: float32 `(n, height, width, channels)` in [-1, 1].
+        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
+        seed: image `i` gets the noise of `(seed, i)` at every step.
+
+    Returns:
+        floats `(timesteps,)`, for the steps from pure noise to clean.
+    """
+    schedule = check_linear(schedule or linear_schedule())
+    noise = gaussian_noise(len(images), images.shape[1:], seed)
+    losses = []
+    for t in range(schedule.timesteps):
+        question, answer = forward_noise(images, t, schedule, noise=noise)
+        levels = [np.full((len(images), 1), schedule.noise[at], np.float32) for at in (t, t + 1)]
+        guess = model.predict([question, *levels], batch_size=250, verbose=0)
+        step = schedule.noise[t] - schedule.noise[t + 1]
+        losses.append(float(np.abs(guess - answer).mean() / step))
+    return np.array(losses)
+
+
+def controls(training: np.ndarray, trucks: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return sets of pictures whose worth is known, to read the table by.
+
+    Args:
+        training: uint8 `(n, 32, 32, 3)`, at least 1,000 real training cars; the first 1,000 are
+            used, as they are or spoilt.
+        trucks: uint8, real trucks.
+        seed: of the noise and of the copies.
+
+    Returns:
+        The name of each set and its 1,000 pictures, uint8.
+    """
+    random = np.random.default_rng(seed)
+    cars, copied = training[:COMPARED], training[:100]
+    return {
+        FLOOR: cars,
+        "cars with noise of 4 grey levels": np.clip(
+            np.rint(cars + random.normal(0, 4, cars.shape)), 0, 255
+        ).astype(np.uint8),
+        "cars as JPEG, quality 75": np.stack([_as_jpeg(car) for car in cars]),
+        "blurred cars": np.stack([_blurred(car) for car in cars]),
+        "real trucks": trucks[:COMPARED],
+        "pure noise": random.integers(0, 256, cars.shape, dtype=np.uint8),
+        "copies of 100 training cars": copied[random.integers(len(copied), size=len(cars))],
+    }
+
+
+def compare(
+    images: np.ndarray, held_out: np.ndarray, extract=classifier_features
+) -> dict[str, float | int | list[float]]:
+    """Return one row of the quality table: uint8 pictures against uint8 held-out cars.
+
+    Precision, recall, density and coverage use the first 1,000 pictures, since recall and coverage
+    grow with their number; the other two use all.
+    """
+    features, reference = extract(images), extract(held_out)
+    distance, low, high = kernel_distance(features, reference)
+    return {
+        "pictures": len(images),
+        "frechet distance": frechet_distance(features, reference),
+        "kernel distance": distance,
+        "interval": [low, high],
+        **precision_recall(features[:COMPARED], reference),
+    }
+
+
+def copying(
+    images: np.ndarray, training: np.ndarray, extract=classifier_features
+) -> dict[str, dict[str, np.ndarray]]:
+    """Look for each uint8 picture among the uint8 training cars and their mirror images.
+
+    Returns:
+        For "pixels" and for "features" what `nearest_training` returns; a nearest index of
+        `len(training)` or above means the mirror image of the car at that index minus
+        `len(training)`.
+    """
+    both = np.concatenate([training, training[:, :, ::-1]])
+    return {
+        "pixels": nearest_training(_flat(images), _flat(both)),
+        "features": nearest_training(extract(images), extract(both)),
+    }
+
+
+def evaluate(
+    model: keras.Model, n: int = 5000, seed: int = 0, features: str = "classifier"
+) -> dict[str, object]:
+    """Draw `n` pictures and measure them against the 1,000 held-out cars.
+
+    Args:
+        model: a network of `make_model`.
+        n: how many pictures, at least 1,000; the tables of the book use 5,000.
+        seed: of the pictures.
+        features: "classifier", or "inception" (needs internet once).
+
+    Returns:
+        `quality`, a dict of rows of `compare` by name, "generated" first; `copying`, for the
+        generated pictures, the held-out cars and the copies, the share that counts as copied by
+        pixels and by features; `closest`, the ten generated pictures with the smallest ratios by
+        pixels and by features, with the training car that each resembles; `loss`, the loss by
+        noise level on 1,000 training and on the held-out cars; and the arguments.
+
+    Raises:
+        ValueError: a bad `n` or `features`, or a source of images without the other classes.
+    """
+    check_whole("n", n, least=COMPARED)
+    if features not in FEATURES:
+        raise ValueError(f"features is {features!r}; expected one of {', '.join(FEATURES)}.")
+    extract = FEATURES[features]
+    trucks = load_images("truck", "test")
+    training, held_out = load_cars(), load_cars("test")
+    generated = denormalize(predict(model, n, seed=seed))
+    sets = {"generated": generated, **controls(training, trucks)}
+    quality = {name: compare(images, held_out, extract) for name, images in sets.items()}
+    sought = ("generated", "copies of 100 training cars")
+    found = {
+        name: copying(images, training, extract)
+        for name, images in {"held-out cars": held_out, **{k: sets[k] for k in sought}}.items()
+    }
+    return {
+        "features": features,
+        "n": n,
+        "seed": seed,
+        "quality": quality,
+        "copying": {
+            name: {space: float(result["copied"].mean()) for space, result in spaces.items()}
+            for name, spaces in found.items()
+        },
+        "closest": {
+            space: _closest(result, len(training)) for space, result in found["generated"].items()
+        },
+        "loss": {
+            "training": loss_by_noise_level(model, normalize(training[:COMPARED])).tolist(),
+            "held out": loss_by_noise_level(model, normalize(held_out)).tolist(),
+        },
+    }
+
+
+def as_table(found: dict[str, object]) -> str:
+    """Return what `evaluate` found as two Markdown tables: quality, and shares of copies."""
+    lines = [
+        "| pictures | number | Fréchet distance | times the floor | kernel distance × 1,000 "
+        "| 95% interval | precision | recall | density | coverage |",
+        "|" + " --- |" * 10,
+    ]
+    quality = found["quality"]
+    floor = quality[FLOOR]["frechet distance"]
+    for name, row in quality.items():
+        low, high = row["interval"]
+        lines.append(
+            f"| {name} | {row['pictures']:,} | {row['frechet distance']:.3f} "
+            f"| {row['frechet distance'] / floor:.1f} | {1000 * row['kernel distance']:.2f} "
+            f"| {1000 * low:.2f} to {1000 * high:.2f} | {row['precision']:.2f} "
+            f"| {row['recall']:.2f} | {row['density']:.2f} | {row['coverage']:.2f} |"
+        )
+    lines += ["", "| pictures | copies by pixels | copies by features |", "| --- | --- | --- |"]
+    for name, shares in found["copying"].items():
+        lines.append(f"| {name} | {shares['pixels']:.2%} | {shares['features']:.2%} |")
+    return "\n".join(lines)
+
+
+def _closest(result, cars):
+    order = np.argsort(result["ratio"], kind="stable")[:10]
+    return [
+        {
+            "picture": int(i),
+            "car": int(result["nearest"][i] % cars),
+            "mirrored": bool(result["nearest"][i] >= cars),
+            "ratio": float(result["ratio"][i]),
+        }
+        for i in order
+    ]
+
+
+def _as_jpeg(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=75, subsampling="4:2:0")
+    return np.asarray(Image.open(file))
+
+
+def _blurred(image):
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1)))
+
+
+def _flat(images):
+    return images.reshape(len(images), -1) / np.float32(255)
+
+
+@lru_cache(maxsize=1)
+def _classifier():
+    return load_classifier()
+
+
+@lru_cache(maxsize=1)
+def _inception():
+    return keras.applications.InceptionV3(include_top=False, pooling="avg")
+
+
+def _check_pixels(images):
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
+        raise ValueError(
+            f"images are {images.dtype} {images.shape}; expected uint8 (n, 32, 32, 3) with at "
+            "least one image. Call denormalize on pictures of predict."
+        )
+    return images
+
+
+def _check_features(features, reference, least=2):
+    features, reference = np.asarray(features, np.float64), np.asarray(reference, np.float64)
+    shapes = features.shape, reference.shape
+    if {features.ndim, reference.ndim} != {2} or shapes[0][1:] != shapes[1][1:]:
+        raise ValueError(f"the rows have the shapes {shapes}; expected (n, d) and (m, d).")
+    if min(len(features), len(reference)) < least:
+        raise ValueError(
+            f"there are {shapes[0][0]} and {shapes[1][0]} rows; expected at least {least}."
+        )
+    if not (np.isfinite(features).all() and np.isfinite(reference).all()):
+        raise ValueError("the features hold NaN or infinite values; expected finite numbers.")
+    return features, reference

@@ -1,0 +1,252 @@
+"""Stage 7, evaluation: distances against closed forms and other libraries, planted copies."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+from sklearn.metrics.pairwise import polynomial_kernel
+
+from diffusion_core import evaluation, make_model
+from diffusion_core.checkpoints import PRETRAINED, load_classifier
+from diffusion_core.data import LABELS, load_images
+from diffusion_core.evaluation import (
+    as_table,
+    classifier_features,
+    compare,
+    controls,
+    copying,
+    evaluate,
+    frechet_distance,
+    inception_features,
+    kernel_distance,
+    loss_by_noise_level,
+    nearest_training,
+    precision_recall,
+)
+
+RANDOM = np.random.default_rng(0)
+CLOUD = RANDOM.normal(size=(300, 6)) @ RANDOM.normal(size=(6, 6))
+OTHER = RANDOM.normal(size=(200, 6)) + 0.3
+
+
+def test_the_frechet_distance_is_the_formula_with_a_matrix_root():
+    covariances = np.cov(CLOUD, rowvar=False), np.cov(OTHER, rowvar=False)
+    means = CLOUD.mean(0) - OTHER.mean(0)
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    expected = means @ means + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert frechet_distance(CLOUD, OTHER) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_frechet_distance_of_two_shifted_and_scaled_normals_is_known():
+    far = 3 * (CLOUD - CLOUD.mean(0)) + CLOUD.mean(0) + 1
+    expected = CLOUD.shape[1] + np.square(3 - 1) * np.trace(np.cov(CLOUD, rowvar=False))
+    assert frechet_distance(far, CLOUD) == pytest.approx(expected)
+    assert frechet_distance(CLOUD, CLOUD) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_of_one_feature_is_that_of_means_and_deviations():
+    a, b = CLOUD[:, :1], OTHER[:, :1]
+    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert frechet_distance(a, b) == pytest.approx(expected)
+
+
+def test_the_frechet_distance_bears_fewer_rows_than_features():
+    assert np.isfinite(frechet_distance(CLOUD[:3], OTHER))
+
+
+def unbiased_kernel_distance(a, b):
+    """The same from another library's kernel, pair by pair."""
+    kernels = [polynomial_kernel(x, y, degree=3, coef0=1) for x, y in ((a, a), (b, b), (a, b))]
+    within = [k[~np.eye(len(k), dtype=bool)].mean() for k in kernels[:2]]
+    return sum(within) - 2 * kernels[2].mean()
+
+
+def test_the_kernel_distance_agrees_with_another_library():
+    distance, low, high = kernel_distance(CLOUD, OTHER)
+    assert distance == pytest.approx(unbiased_kernel_distance(CLOUD, OTHER), rel=1e-9)
+    assert low < distance < high
+
+
+def test_the_kernel_distance_of_one_distribution_is_zero_within_its_interval():
+    rows = np.random.default_rng(1).normal(size=(600, 4))
+    distance, low, high = kernel_distance(rows[:300], rows[300:])
+    assert low < 0 < high
+    assert abs(distance) < 0.05
+
+
+def test_the_bootstrap_has_no_bias_and_the_width_of_fresh_samples():
+    def sample(seed):
+        random = np.random.default_rng(seed)
+        return random.normal(size=(100, 3)), random.normal(size=(100, 3)) + 0.5
+
+    fresh = [kernel_distance(*sample(seed), draws=1)[0] for seed in range(200)]
+    ends = np.mean([kernel_distance(*sample(seed))[1:] for seed in range(10)], axis=0)
+    spread = np.percentile(fresh, [2.5, 97.5])
+    assert ends.mean() == pytest.approx(spread.mean(), rel=0.25)
+    assert np.ptp(ends) == pytest.approx(np.ptp(spread), rel=0.25)
+
+
+def test_same_seed_same_interval():
+    assert kernel_distance(CLOUD, OTHER, seed=3) == kernel_distance(CLOUD, OTHER, seed=3)
+    assert kernel_distance(CLOUD, OTHER, seed=3) != kernel_distance(CLOUD, OTHER, seed=4)
+
+
+def test_precision_and_recall_of_clouds_whose_answer_is_plain():
+    same = precision_recall(CLOUD, CLOUD)
+    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+    assert set(precision_recall(CLOUD + 1000, CLOUD).values()) == {0}
+    # Pictures of one half of the real ones: all of them good, much of the real ones missing.
+    half = precision_recall(CLOUD[CLOUD[:, 0] > 0], CLOUD)
+    assert half["precision"] == 1
+    assert half["recall"] < 0.9
+
+
+def test_a_planted_copy_is_found_and_its_neighbour_is_not():
+    training = RANDOM.normal(size=(200, 20))
+    rows = np.stack([training[17] + 0.01, RANDOM.normal(size=20)])
+    found = nearest_training(rows, training)
+    assert found["nearest"][0] == 17
+    assert found["copied"].tolist() == [True, False]
+
+
+def test_the_ratio_is_the_nearest_distance_over_the_mean_of_the_next_fifty():
+    training = np.arange(1.0, 101.0)[:, None]
+    found = nearest_training(np.array([[0.0]]), training)
+    assert found["ratio"][0] == pytest.approx(1 / np.mean(np.arange(2, 52)))
+
+
+def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
+    training = cars[:100]
+    pictures = np.stack([training[40], training[7][:, ::-1]])
+    for found in copying(pictures, training).values():
+        assert found["nearest"].tolist() == [40, 107]
+        assert found["copied"].all()
+
+
+def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
+    unchanged = keras.Input((8, 8, 3)), keras.Input((1,)), keras.Input((1,))
+    network = keras.Model(unchanged, keras.layers.Identity()(unchanged[0]))
+    losses = loss_by_noise_level(network, np.zeros((64, 8, 8, 3), np.float32))
+    # The step of a black-to-white middle grey picture is minus the noise: E|epsilon| = sqrt(2/pi).
+    np.testing.assert_allclose(losses, np.sqrt(2 / np.pi), rtol=0.02)
+    assert losses.shape == (16,)
+
+
+def test_the_controls_are_what_their_names_say(cars):
+    trucks = cars[::-1]
+    sets = controls(cars, trucks)
+    size = min(len(cars), 1000)
+    assert {(images.dtype, images.shape[1:]) for images in sets.values()} == {
+        (np.dtype(np.uint8), (32, 32, 3))
+    }
+    np.testing.assert_array_equal(sets[evaluation.FLOOR], cars[:1000])
+    np.testing.assert_array_equal(sets["real trucks"], trucks[:1000])
+    first = {image.tobytes() for image in cars[:100]}
+    assert all(image.tobytes() in first for image in sets["copies of 100 training cars"])
+
+    def error(name):
+        return np.abs(sets[name][:size] - cars[:size].astype(float)).mean()
+
+    # Rounded noise of 4 levels: E|noise| = 4 sqrt(2/pi).
+    assert error("cars with noise of 4 grey levels") == pytest.approx(3.19, rel=0.05)
+    assert 0 < error("cars as JPEG, quality 75") < error("blurred cars") < error("pure noise")
+
+
+def test_the_shipped_classifier_is_the_one_that_was_measured():
+    about = json.loads((PRETRAINED / "classifier" / "about.json").read_text())
+    content = (PRETRAINED / "classifier" / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == about["sha256"]
+    assert len(content) <= 3_000_000
+    assert about["accuracy on the 10,000 test images"] >= 0.88
+
+
+def test_the_shipped_classifier_knows_the_ten_classes(real_folder):
+    images = [load_images(label, "test", real_folder)[:100] for label in LABELS]
+    pixels = np.concatenate(images).astype(np.float32) / 127.5 - 1
+    logits = load_classifier().predict(pixels, verbose=0)[1]
+    assert (logits.argmax(1) == np.repeat(np.arange(10), 100)).mean() > 0.86
+
+
+def test_features_do_not_depend_on_the_batch(cars):
+    features = classifier_features(cars[:3])
+    assert features.shape == (3, 192)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(classifier_features(cars[1:2])[0], features[1], atol=1e-5)
+
+
+def test_inception_features_have_their_own_shape(cars, monkeypatch, tiny):
+    shown = []
+
+    def network(image):
+        shown.append(image)
+        return keras.ops.mean(image, axis=(1, 2))
+
+    image = keras.Input((299, 299, 3))
+    stand_in = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    monkeypatch.setattr(evaluation, "_inception", lambda: stand_in)
+    features = inception_features(cars[:60])
+    np.testing.assert_allclose(features, (cars[:60] / 127.5 - 1).mean((1, 2)), atol=1e-2)
+
+
+@pytest.fixture
+def small_evaluation(cars, monkeypatch):
+    """`evaluate` on 100 training cars, 60 held-out ones and 60 pictures."""
+    monkeypatch.setattr(evaluation, "COMPARED", 60)
+    monkeypatch.setattr(
+        evaluation,
+        "load_cars",
+        lambda split="train": cars[:100] if split == "train" else cars[-60:],
+    )
+    monkeypatch.setattr(evaluation, "load_images", lambda label, split: cars[200:260])
+    return evaluate(make_model(widths=(4, 8)), n=60)
+
+
+def test_evaluate_measures_generated_cars_and_every_control(small_evaluation):
+    found = small_evaluation
+    assert list(found["quality"])[:2] == ["generated", evaluation.FLOOR]
+    assert found["quality"]["generated"]["pictures"] == 60
+    assert found["copying"]["copies of 100 training cars"] == {"pixels": 1, "features": 1}
+    assert {len(loss) for loss in found["loss"].values()} == {16}
+    for closest in found["closest"].values():
+        ratios = [pair["ratio"] for pair in closest]
+        assert ratios == sorted(ratios)
+        assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 60 for pair in closest)
+
+
+def test_what_evaluate_found_can_be_written_down_and_shown(small_evaluation):
+    found = json.loads(json.dumps(small_evaluation))
+    table = as_table(found).splitlines()
+    floor = next(line for line in table if line.startswith(f"| {evaluation.FLOOR} "))
+    assert floor.split("|")[4].strip() == "1.0"
+    assert len(table) == 2 + len(found["quality"]) + 1 + 2 + len(found["copying"])
+
+
+def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypatch):
+    monkeypatch.setattr(evaluation, "COMPARED", 40)
+    row = compare(cars[:80], cars[100:160])
+    expected = precision_recall(classifier_features(cars[:40]), classifier_features(cars[100:160]))
+    assert row["pictures"] == 80
+    assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: frechet_distance(CLOUD, OTHER[:, :3]), r"shapes.*expected \(n, d\)"),
+        (lambda: frechet_distance(CLOUD[0], OTHER), r"shapes.*expected \(n, d\)"),
+        (lambda: kernel_distance(CLOUD[:1], OTHER), "1 and 200 rows; expected at least 2"),
+        (lambda: precision_recall(CLOUD * np.nan, OTHER), "NaN"),
+        (lambda: nearest_training(CLOUD, CLOUD[:50]), "50 training rows; expected more than 50"),
+        (lambda: classifier_features(np.zeros((2, 32, 32, 3))), "float64.*expected uint8"),
+        (lambda: classifier_features(np.zeros((0, 32, 32, 3), np.uint8)), "at least one"),
+        (lambda: classifier_features(np.zeros((2, 8, 8, 3), np.uint8)), r"\(2, 8, 8, 3\)"),
+        (lambda: evaluate(make_model(), n=999), "n is 999; expected a whole number from 1000"),
+        (lambda: evaluate(make_model(), features="fid"), "'fid'; expected one of classifier"),
+    ],
+)
+def test_bad_input_gets_one_sentence(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call()
