@@ -100,6 +100,9 @@ def training(arguments) -> None:
 def training_row(name, reports, gigaflops) -> dict:
     last = reports[-1]
     images_per_second = statistics.median(each["images"] / each["seconds"] for each in reports)
+    images_per_cpu_second = statistics.median(
+        each["images"] / each["loop_cpu_seconds"] for each in reports
+    )
     operations = images_per_second * OPERATIONS_A_STEP * 2 * last["multiply_adds"]
     return {
         "what": name,
@@ -108,6 +111,7 @@ def training_row(name, reports, gigaflops) -> dict:
         "parameters": last["parameters"],
         "million multiply-adds an image": round(last["multiply_adds"] / 1e6, 1),
         "images per second": round(images_per_second, 2),
+        "images per CPU second": round(images_per_cpu_second, 2),
         "share of the matrix-product rate": round(operations / gigaflops / 1e9, 3),
         "seconds until the first step is done": round(median(reports, "first_seconds"), 1),
         "images": last["images"],
