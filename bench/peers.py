@@ -93,7 +93,7 @@ def training(arguments) -> None:
         rounds=arguments.rounds,
         seed=0,
         matrix_product_gigaflops=rates,
-        versions=versions(reports),
+        versions=all_versions(reports),
     )
 
 
@@ -148,7 +148,7 @@ def drawing(arguments) -> None:
         arguments.results,
         rounds=arguments.rounds,
         seed=0,
-        versions=versions(reports),
+        versions=all_versions(reports),
     )
 
 
@@ -168,7 +168,7 @@ def quality(arguments) -> None:
         "ddim": {"mean": cars.mean((0, 1, 2)).tolist(), "deviation": cars.std((0, 1, 2)).tolist()}
     }
     saved = read_results("peers-quality", arguments.results)
-    rows, known = saved["rows"], saved.get("versions", {})
+    rows, versions = saved["rows"], saved.get("versions", {})
 
     def budget(name):
         most = ARTICLES_PICTURES if name == "article" else arguments.pictures
@@ -178,37 +178,31 @@ def quality(arguments) -> None:
             "pictures": min(most, arguments.pictures),
         }
 
-    def add(name, found, images, about_training):
-        row = {"what": name, **found, **about_training, **compare(images, held_out)}
-        rows.append(row)
-        write_results("peers-quality", rows, arguments.results, versions=known)
+    def measure(name, asked, drawn, about_training):
+        # Written together, so that a contestant is there with all its weights or not at all.
+        for weights, images in drawn.items():
+            known = {"what": name, **asked, "weights": weights, **about_training}
+            rows.append(known | compare(images, held_out))
+        write_results("peers-quality", rows, arguments.results, versions=versions)
 
-    nothing = {"weights": "none", "steps": 0, "training images": 0, "training seconds": 0.0}
-    floor = budget("floor") | {"minutes": 0}
+    untrained = {"steps": 0, "training images": 0, "training seconds": 0.0}
+    floor = budget("training cars") | {"minutes": 0}
     if not holds(rows, "training cars", floor):
-        add("training cars", floor, training_cars[: arguments.pictures], nothing)
+        measure("training cars", floor, {"none": training_cars[: arguments.pictures]}, untrained)
     for name, script in chosen(QUALITY, arguments).items():
         asked = budget(name)
         if holds(rows, name, asked):
             continue
-        found = child(
-            script,
-            "quality",
-            name,
-            arguments,
-            scratch=scratch,
-            settings=settings.get(name, {}),
-            **asked,
-        )
-        known |= {script: found["versions"]}
-        for weights, path in found["drawn"].items():
-            about_training = {
-                "weights": weights,
-                "steps": found["steps"],
-                "training images": found["images"],
-                "training seconds": round(found["train_seconds"], 1),
-            }
-            add(name, asked, np.load(path), about_training)
+        request = {"scratch": scratch, "settings": settings.get(name, {}), **asked}
+        found = child(script, "quality", name, arguments, **request)
+        versions |= found["versions"]
+        drawn = {weights: np.load(path) for weights, path in found["drawn"].items()}
+        about_training = {
+            "steps": found["steps"],
+            "training images": found["images"],
+            "training seconds": round(found["train_seconds"], 1),
+        }
+        measure(name, asked, drawn, about_training)
 
 
 def holds(rows, name, asked) -> bool:
@@ -242,7 +236,7 @@ def whole_process(reports) -> dict:
     }
 
 
-def versions(reports) -> dict:
+def all_versions(reports) -> dict:
     """Return every package version that some contestant ran on."""
     return {k: v for found in reports.values() for k, v in found[-1]["versions"].items()}
 
