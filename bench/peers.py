@@ -10,7 +10,7 @@ Every contestant runs in a process of its own, several rounds in turns, and medi
 results/peers-training.json, peers-drawing.json and peers-quality.json. `quality` is one round,
 needs CIFAR-10, and passes over contestants that its results file holds already. There every
 contestant starts its drawing from the same noise, and keeps its own recipe: ours and diffusers
-flip the pictures, the article and keras.io's example do not.
+flip the pictures, the article and keras.io's example do not. The CPU time of compiling counts.
 """
 
 import argparse

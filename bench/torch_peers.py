@@ -9,6 +9,8 @@ so small that an image costs about as many operations as with us (an eighth of t
 groups, one residual block a level instead of two), with the example's noise, loss, optimizer,
 clipping and average, but with our batches and our rate. "diffusers-example-rule" trains the same
 network with the example's batches and rate too; "diffusers-default" is the example's own network.
+"twin-compiled" needs a C++ compiler; its helpers' memory is not in its peak, and PyTorch keeps what
+it compiled for the next round.
 The second command prints what the twin makes of given weights, for test_peers.py.
 """
 
