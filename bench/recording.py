@@ -8,10 +8,19 @@ from diffusion_core.machine import describe_machine
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_results(name: str, rows: list[dict]) -> None:
-    """Write rows to results/NAME.json with the machine they come from, and print them."""
-    text = json.dumps({"machine": describe_machine(), "rows": rows}, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+def write_results(name: str, rows: list[dict], folder: Path = RESULTS, **about) -> None:
+    """Write rows to NAME.json with the machine and what else is known of them, and print them."""
+    text = json.dumps(
+        {"machine": describe_machine(), **about, "rows": rows}, indent=1, ensure_ascii=False
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(text + "\n")
     print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
+
+
+def read_results(name: str, folder: Path = RESULTS) -> dict:
+    """Return what `write_results` wrote, or no rows when there is no such file yet."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"rows": []}
