@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from peers import KERAS, holds, training_row
 from process import in_batches, run_child
-from results import RESULTS, read_results, write_results
+from recording import RESULTS, read_results, write_results
 
 from diffusion_core import (
     denormalize,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from process import run_child
-from results import RESULTS, read_results, write_results
+from recording import RESULTS, read_results, write_results
 
 from diffusion_core import gaussian_noise, load_cars, normalize
 

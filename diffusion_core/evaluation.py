@@ -32,7 +32,10 @@ def classifier_features(images: np.ndarray) -> np.ndarray:
 
     Raises `TypeError` or `ValueError` for images of another dtype or shape.
     """
-    return _classifier().predict(normalize(_check_pixels(images)), batch_size=250, verbose=0)[0]
+    pixels = normalize(_check_pixels(images))
+    # Whole batches, so that the network is compiled for one shape.
+    padded = np.resize(pixels, (-(-len(pixels) // 250) * 250, *pixels.shape[1:]))
+    return _classifier().predict(padded, batch_size=250, verbose=0)[0][: len(pixels)]
 
 
 def inception_features(images: np.ndarray) -> np.ndarray:
