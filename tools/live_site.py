@@ -25,8 +25,8 @@ RUNTIME_FILES = (
 IMAGE_SHAPE = [32, 32, 3]
 
 NOTE = (
-    "This is a recorded run; scroll it sideways. The live version needs JavaScript, and a page that "
-    "comes from a web server rather than from a file: <code>make serve</code> is enough."
+    "This is a recorded run; scroll it sideways. The live version needs JavaScript, and a page "
+    "that comes from a web server rather than from a file: <code>make serve</code> is enough."
 )
 # The attribute of a box, its script, which recorded pictures it comes with, how wide, and of what.
 BOXES = (
@@ -88,7 +88,8 @@ def recorded(captions: dict[str, str], prefix: str, width: int, words: str, live
     )
     return (
         f'<p class="live-note">{NOTE}</p>\n'
-        f'<div class="live-strip" tabindex="0" role="group" aria-label="{words}">\n{figures}</div>\n'
+        f'<div class="live-strip" tabindex="0" role="group" aria-label="{words}">\n'
+        f"{figures}</div>\n"
     )
 
 

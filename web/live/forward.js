@@ -12,7 +12,7 @@ const CARS = 6;
 const MARKUP = `
 <div class="live-picture">
   <div class="live-stage"><canvas role="img"></canvas></div>
-  <label class="live-wide">Noise level <output></output>
+  <label class="live-wide">Noise level <span class="live-where"></span>
     <input type="range" name="level" min="0" max="100" value="0"></label>
 </div>
 <form class="live-controls">
@@ -34,7 +34,7 @@ async function mount(root) {
   root.innerHTML = MARKUP;
   const form = root.querySelector("form");
   const { picture, seed, file } = form.elements;
-  const [canvas, level, output] = ["canvas", "[name=level]", "output"].map(find);
+  const [canvas, level, where] = ["canvas", "[name=level]", ".live-where"].map(find);
   const [status, problem] = [".live-status", ".live-error"].map(find);
   let clean;
 
@@ -52,7 +52,7 @@ async function mount(root) {
     const noise = gaussianNoise(1, clean.length, Number(seed.value));
     const noisy = clean.map((value, i) => (1 - a) * value + a * noise[i]);
     drawGrid(canvas, toPixels(noisy), SIDE);
-    output.textContent = a.toFixed(2);
+    where.textContent = a.toFixed(2);
     const sum = `${(1 - a).toFixed(2)} × picture + ${a.toFixed(2)} × noise`;
     status.textContent = `You see ${sum}.`;
     level.setAttribute("aria-valuetext", sum);

@@ -12,7 +12,7 @@ const LINK = /^#draw-seed-(\d+)-cars-(\d+)-steps-(\d+)(?:-to-(\d+)-way-(\d+))?$/
 const MARKUP = `
 <div class="live-picture">
   <div class="live-stage"><canvas role="img"></canvas></div>
-  <label class="live-wide">Step <output name="where"></output>
+  <label class="live-wide">Step <span class="live-where"></span>
     <input type="range" name="step" min="0"></label>
 </div>
 <form class="live-controls">
@@ -28,7 +28,7 @@ const MARKUP = `
   <details>
     <summary>Walk to a second seed</summary>
     <label>Second seed <input type="number" name="to" min="0" max="${LIMITS.to}" value="2" required></label>
-    <label class="live-wide">Way <output name="share"></output>
+    <label class="live-wide">Way <span class="live-share"></span>
       <input type="range" name="way" min="0" max="100" step="5" value="0"></label>
   </details>
   <progress hidden aria-label="Loading the network"></progress>
@@ -42,8 +42,8 @@ const MARKUP = `
 </form>`;
 
 const INTRODUCTION =
-  "This is a recorded run. Press Draw, and your browser draws its own: it loads the trained " +
-  "network once, and sends nothing anywhere.";
+  "This is a recorded run. Press Draw, and your browser draws its own: it loads the network once, " +
+  "and sends nothing.";
 
 for (const root of document.querySelectorAll("[data-live-generator]")) mount(root);
 
@@ -57,8 +57,8 @@ function mount(root) {
 
   root.innerHTML = MARKUP;
   const form = root.querySelector("form");
-  const { seed, cars, steps, to, way, share, address } = form.elements;
-  const [canvas, slider, where] = ["canvas", "[name=step]", "[name=where]"].map(find);
+  const { seed, cars, steps, to, way, address } = form.elements;
+  const [canvas, slider, where, share] = ["canvas", "[name=step]", ".live-where", ".live-share"].map(find);
   const [status, problem, progress] = [".live-status", ".live-error", "progress"].map(find);
   status.textContent = INTRODUCTION;
   setState("idle");
@@ -139,7 +139,7 @@ function mount(root) {
       setState("drawing");
     }
     const words = `after ${step} of ${drawn.steps} steps: noise level ${(1 - step / drawn.steps).toFixed(2)}`;
-    frames.push({ words, paint: () => drawGrid(canvas, pixels, Math.sqrt(pixels.length / 4 / drawn.cars)) });
+    frames.push({ words, paint: (canvas) => drawGrid(canvas, pixels, Math.sqrt(pixels.length / 4 / drawn.cars)) });
     // Where the reader asked for less motion, the steps do not play; the slider still shows them.
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (following && (!still || step === 0 || step === drawn.steps)) show(step);
@@ -175,7 +175,8 @@ function mount(root) {
     const what = drawn ? describe(drawn) : "nine recorded pictures";
     canvas.setAttribute("aria-label", `A grid of small pictures, ${what}, ${frames[step].words}`);
     root.dataset.step = step;
-    frames[step].paint(canvas, () => root.dataset.step === String(step));
+    const frame = frames[step];
+    frame.paint(canvas, () => frames[slider.value] === frame);
   }
 
   async function download() {
@@ -240,9 +241,10 @@ function recordedFrames(root) {
       paint: async (canvas, stillWanted) => {
         const copy = new Image();
         copy.src = image.src;
-        setSize(canvas, image.width, image.height);
-        await copy.decode();
-        if (stillWanted()) canvas.getContext("2d").drawImage(copy, 0, 0);
+        await copy.decode().catch(() => {}); // offline, say: then the old picture stays
+        if (!copy.naturalWidth || !stillWanted()) return;
+        setSize(canvas, copy.naturalWidth, copy.naturalHeight);
+        canvas.getContext("2d").drawImage(copy, 0, 0);
       },
     };
   });
