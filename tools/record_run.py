@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
     states = predict_step(load_pretrained("small"), n=9, seed=0)
     for step, (state, level) in enumerate(zip(states, linear_schedule().noise, strict=True)):
-        caption = f"after {step} of 16 steps: noise level {level:.2f}"
+        caption = f"Step {step} of 16: noise level {level:.2f}"
         write(f"draw-{step:02d}.png", image_grid(state), caption)
 
     cars = denormalize(states[-1, :6])
@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     noise = gaussian_noise(1, clean.shape, seed=0)[0]
     for number, level in enumerate(np.linspace(0, 1, 9, dtype=np.float32)):
         noisy = (1 - level) * clean + level * noise
-        write(f"noise-{number:02d}.png", denormalize(noisy), f"noise level {level:.2f}")
+        write(f"noise-{number:02d}.png", denormalize(noisy), f"Noise level {level:.2f}")
 
     write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
 

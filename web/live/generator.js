@@ -13,7 +13,7 @@ const MARKUP = `
 <div class="live-picture">
   <div class="live-stage"><canvas role="img"></canvas></div>
   <label class="live-wide">Step <span class="live-where"></span>
-    <input type="range" name="step" min="0"></label>
+    <input type="range" name="step" min="0" aria-label="Step"></label>
 </div>
 <form class="live-controls">
   <div class="live-row">
@@ -27,7 +27,7 @@ const MARKUP = `
   </div>
   <details>
     <summary>Walk to a second seed</summary>
-    <label>Second seed <input type="number" name="to" min="0" max="${LIMITS.to}" value="2" required></label>
+    <label class="live-wide">Second seed <input type="number" name="to" min="0" max="${LIMITS.to}" value="2" required></label>
     <label class="live-wide">Way <span class="live-share"></span>
       <input type="range" name="way" min="0" max="100" step="5" value="0"></label>
   </details>
@@ -40,6 +40,8 @@ const MARKUP = `
   </div>
   <label class="live-wide" hidden>Link to this drawing <input name="address" readonly></label>
 </form>`;
+
+const WORKER = new URL("worker.js", import.meta.url);
 
 const INTRODUCTION =
   "This is a recorded run. Press Draw, and your browser draws its own: it loads the network once, " +
@@ -110,9 +112,13 @@ function mount(root) {
   }
 
   function startWorker() {
-    const started = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    const started = new Worker(WORKER, { type: "module" });
     started.onmessage = ({ data }) => data.run === runs && receive(data);
-    started.onerror = (event) => fail({ kind: "missing", text: event.message ?? "worker.js" });
+    // The event does not say why, so the file is asked for once more.
+    started.onerror = async () => {
+      const kind = await fetch(WORKER).then(({ ok }) => (ok ? "old" : "missing"), () => "unreachable");
+      fail({ kind, text: "worker.js" });
+    };
     return started;
   }
 
@@ -138,8 +144,10 @@ function mount(root) {
       drawn = running;
       setState("drawing");
     }
-    const words = `after ${step} of ${drawn.steps} steps: noise level ${(1 - step / drawn.steps).toFixed(2)}`;
-    frames.push({ words, paint: (canvas) => drawGrid(canvas, pixels, Math.sqrt(pixels.length / 4 / drawn.cars)) });
+    const level = (1 - step / drawn.steps).toFixed(2);
+    const words = `${step} of ${drawn.steps}: noise level ${level}`;
+    const side = Math.sqrt(pixels.length / 4 / drawn.cars);
+    frames.push({ words, paint: (canvas) => drawGrid(canvas, pixels, side) });
     // Where the reader asked for less motion, the steps do not play; the slider still shows them.
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (following && (!still || step === 0 || step === drawn.steps)) show(step);
@@ -162,8 +170,8 @@ function mount(root) {
     worker = undefined;
     running = undefined;
     progress.hidden = true;
-    status.textContent = drawn ? "The last drawing is still here." : "The recorded run is still here.";
-    problem.textContent = explain(kind, text);
+    status.textContent = "";
+    problem.textContent = `${explain(kind, text)} The ${drawn ? "last" : "recorded"} run stays here.`;
     setState("error");
   }
 
@@ -173,7 +181,7 @@ function mount(root) {
     where.textContent = frames[step].words;
     slider.setAttribute("aria-valuetext", frames[step].words);
     const what = drawn ? describe(drawn) : "nine recorded pictures";
-    canvas.setAttribute("aria-label", `A grid of small pictures, ${what}, ${frames[step].words}`);
+    canvas.setAttribute("aria-label", `A grid of small pictures: ${what}, step ${frames[step].words}`);
     root.dataset.step = step;
     const frame = frames[step];
     frame.paint(canvas, () => frames[slider.value] === frame);
@@ -237,7 +245,7 @@ function recordedFrames(root) {
   return [...root.querySelectorAll("figure")].map((figure) => {
     const image = figure.querySelector("img");
     return {
-      words: figure.querySelector("figcaption").textContent,
+      words: figure.querySelector("figcaption").textContent.replace("Step ", ""),
       paint: async (canvas, stillWanted) => {
         const copy = new Image();
         copy.src = image.src;
@@ -252,7 +260,8 @@ function recordedFrames(root) {
 
 function describe({ seed, cars, steps, to, way }) {
   const walk = way > 0 ? `, ${Math.round(way * 100)} % of the way to seed ${to}` : "";
-  return `${cars} ${cars === 1 ? "car" : "cars"} from seed ${seed}${walk} in ${steps} ${steps === 1 ? "step" : "steps"}`;
+  const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+  return `${count(cars, "car")} from seed ${seed}${walk} in ${count(steps, "step")}`;
 }
 
 function linkTo({ seed, cars, steps, to, way }) {
