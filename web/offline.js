@@ -3,7 +3,7 @@
 self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET") return;
   const kept = async (error) => {
-    const found = await caches.match(event.request);
+    const found = await caches.match(event.request, { ignoreSearch: true });
     if (found) return found;
     throw error;
   };

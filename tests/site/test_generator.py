@@ -227,8 +227,9 @@ def test_the_keyboard_is_enough(generator):
     assert "from seed 2" in generator.status()
     generator.slider.focus()
     keyboard.press("ArrowLeft")
+    canvas = generator.box.locator("canvas")
     assert "3 of 4: noise level 0.25" in generator.slider.get_attribute("aria-valuetext")
-    assert "step 3 of 4: noise level 0.25" in generator.box.locator("canvas").get_attribute("aria-label")
+    assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
 
 
 def test_every_control_has_a_name(generator):

@@ -16,10 +16,14 @@ async function keep(runtimeFiles) {
   const own = Object.keys(bytes).filter((name) => !name.startsWith("ort/"));
   const needed = [...own, ...runtimeFiles, "files.json"].map((name) => new URL(name, import.meta.url).href);
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+  const site = new URL("..", import.meta.url).href;
   const urls = new Set([location.href.split("#")[0], ...loaded, ...needed]);
   const cache = await caches.open("simple-diffusion");
-  const mine = [...urls].filter((url) => url.startsWith(location.origin));
+  const store = async (url) => {
+    const answer = await fetch(url);
+    if (answer.ok) await cache.put(url, answer);
+  };
   // One file that is gone should not keep the others from being kept.
-  await Promise.allSettled(mine.map((url) => cache.add(url)));
+  await Promise.allSettled([...urls].filter((url) => url.startsWith(site)).map(store));
   document.documentElement.dataset.offline = "ready";
 }

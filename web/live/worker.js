@@ -89,7 +89,10 @@ async function loadRuntime(backend, files) {
 
 async function hasWebGPU() {
   // The runtime that is shipped here waits for the graphics card by JavaScript Promise Integration.
-  return Boolean("Suspending" in WebAssembly && (await navigator.gpu?.requestAdapter()));
+  if (!("Suspending" in WebAssembly)) return false;
+  const adapter = await navigator.gpu?.requestAdapter();
+  // A graphics card that is only imitated is slower than WebAssembly.
+  return Boolean(adapter) && !adapter.info?.isFallbackAdapter;
 }
 
 /** Fetch a file next to this one, and tell `count` of the bytes as they come. */
