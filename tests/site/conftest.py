@@ -86,7 +86,8 @@ def browser():
 def open_page(browser, server):
     """Open a page of the site; returns the page, with `complaints` that come after it has loaded.
 
-    A complaint is an error on the console or in a script, or a request that leaves the site.
+    A complaint is an error on the console, such as a request that the policy refuses, or one in a
+    script. `requested` holds the addresses of all requests.
     """
     contexts = []
 
@@ -99,10 +100,10 @@ def open_page(browser, server):
         page.requested = []
         # What the theme fetches from elsewhere is not waited for.
         context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
+        context.on("request", lambda request: page.requested.append(request.url))
         page.goto(server.url + path)
         page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        context.on("request", lambda request: page.requested.append(request.url))
         return page
 
     yield open_page

@@ -121,10 +121,18 @@ def test_a_walk_between_two_seeds_is_that_of_chapter_6(generator, python):
 
 
 def test_nothing_large_is_loaded_before_the_reader_asks(generator):
-    generator.page.wait_for_load_state()
+    generator.page.wait_for_load_state("networkidle")
     assert [url for url in generator.page.requested if url.endswith(DOWNLOADS)] == []
     generator.draw(cars=1, steps=1)
     assert {url for url in generator.page.requested if url.endswith(DOWNLOADS)}
+
+
+def test_drawing_asks_no_other_site_for_anything(generator, server):
+    generator.page.requested.clear()
+    generator.draw(cars=1, steps=1)
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    assert generator.page.requested
+    assert [url for url in generator.page.requested if not url.startswith(server.url)] == []
 
 
 def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
@@ -156,6 +164,29 @@ def test_a_change_of_mind_ends_the_run(generator, python):
     generator.page.wait_for_timeout(1500)
     assert_same_picture(generator.pixels(), expected)
     assert generator.slider.get_attribute("max") == "2"
+
+
+def test_the_worker_drops_a_run_that_a_newer_one_replaces(open_page):
+    """Otherwise the page would wait for, or share the processor with, what nobody asks for."""
+    old_steps, later = open_page(PAGE).evaluate(
+        """() => new Promise((resolve) => {
+            const worker = new Worker("live/worker.js", { type: "module" });
+            const ask = (run, cars, steps) => worker.postMessage(
+                { run, cars, steps, seed: 0, to: 0, way: 0, wasm: true });
+            const old = [];
+            worker.onmessage = ({ data: { run, type, step } }) => {
+                if (run === 1 && type === "state") old.push(step);
+                if (run === 1 && step === 1) ask(2, 1, 1);
+                if (run === 2 && type === "done") {
+                    const steps = old.at(-1);
+                    setTimeout(() => resolve([steps, old.at(-1) - steps]), 1000);
+                }
+            };
+            ask(1, 4, 64);
+        })"""
+    )
+    assert old_steps < 64
+    assert later == 0
 
 
 def test_changes_of_mind_while_loading_end_in_the_last_one(generator):
