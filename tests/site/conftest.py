@@ -1,0 +1,111 @@
+"""A browser and a server for the built site. Without a Chromium these tests are skipped, loudly."""
+
+import os
+import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SITE = ROOT / "_build" / "html"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+NO_BROWSER = (
+    "The browser tests did not run: there is no Chromium here. On Debian or Ubuntu "
+    "'apt-get install chromium' brings it; elsewhere, CHROMIUM=/path/to/it names one."
+)
+# A book that is served alone, and behind a path, as on GitHub Pages.
+PREFIX = "/simple-diffusion/"
+# What a page of the book has to work under: nothing from elsewhere.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
+)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if CHROMIUM is None:
+        terminalreporter.write_line(NO_BROWSER)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        if self.server.down:
+            self.connection.close()
+        elif not path.startswith(PREFIX) or Path(path).name in self.server.missing:
+            self.send_error(404)
+        else:
+            self.path = path.removeprefix(PREFIX.rstrip("/"))
+            super().do_GET()
+
+    def end_headers(self):
+        self.send_header("Content-Security-Policy", POLICY)
+        super().end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    down = False
+    missing = ()
+
+    def handle_error(self, request, client_address):
+        """A browser that goes away in the middle of a file is no error."""
+
+
+@pytest.fixture
+def server():
+    """The site on 127.0.0.1; `down` and `missing` (names of files) can be set."""
+    server = Server(("127.0.0.1", 0), partial(Handler, directory=SITE))
+    server.url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip(NO_BROWSER)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium refuses to run as root with its sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Open a page of the site; returns the page, with `complaints` that come after it has loaded.
+
+    A complaint is an error on the console, such as a request that the policy refuses, or one in a
+    script. `requested` holds the addresses of all requests.
+    """
+    contexts = []
+
+    def open_page(path, **settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        context.set_default_timeout(120_000)
+        page = context.new_page()
+        page.complaints = []
+        page.requested = []
+        # What the theme fetches from elsewhere is not waited for.
+        context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
+        context.on("request", lambda request: page.requested.append(request.url))
+        page.goto(server.url + path)
+        page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

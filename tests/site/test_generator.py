@@ -1,0 +1,373 @@
+"""The live boxes in a real browser: the generator draws what Python draws, and survives readers."""
+
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_core import (
+    denormalize,
+    gaussian_noise,
+    linear_schedule,
+    load_pretrained,
+    predict_step,
+)
+from diffusion_core.figures import image_grid
+
+PAGE = "index.html?wasm"
+DOWNLOADS = (".wasm", ".onnx")
+
+
+@pytest.fixture(scope="module")
+def python(no_xla):
+    """Draw with Keras: `predict` is the last of these states."""
+    model = load_pretrained("small")
+
+    def draw(n, steps=16, **start):
+        with no_xla():
+            return predict_step(model, n, linear_schedule(steps), **start)
+
+    return draw
+
+
+class Generator:
+    def __init__(self, page):
+        self.page = page
+        self.box = page.locator("[data-live-generator]")
+        self.button = self.box.get_by_role("button", name="Draw", exact=True)
+        self.slider = self.box.locator("[name=step]")
+
+    def fill(self, **values):
+        for name, value in values.items():
+            self.box.locator(f"[name={name}]").fill(str(value))
+
+    def reaches(self, state):
+        self.page.locator(f"[data-live-generator][data-state={state}]").wait_for()
+
+    def draw(self, **values):
+        self.fill(**values)
+        self.button.click()
+        self.reaches("done")
+
+    def status(self):
+        return self.box.locator(".live-status").inner_text()
+
+    def step(self, step):
+        self.slider.fill(str(step))
+        return self.pixels()
+
+    def pixels(self):
+        return pixels_in(self.box)
+
+
+def pixels_in(box):
+    """The picture on the canvas of a box as uint8 (height, width, 4)."""
+    height, width, values = box.locator("canvas").evaluate(
+        """canvas => [canvas.height, canvas.width, Array.from(
+            canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)]"""
+    )
+    return np.array(values, np.uint8).reshape(height, width, 4)
+
+
+@pytest.fixture
+def generator(open_page):
+    generator = Generator(open_page(PAGE))
+    yield generator
+    assert generator.page.complaints == []
+
+
+def assert_same_picture(drawn, images):
+    """Every pixel of the page within 2 of 255 of Python's; the gaps between pictures are clear."""
+    expected = image_grid(images)
+    assert drawn.shape[:2] == expected.shape[:2]
+    inside = drawn[..., 3] == 255
+    assert inside.sum() == 32 * 32 * len(images)
+    difference = np.abs(drawn[..., :3].astype(int) - expected)[inside]
+    assert difference.max() <= 2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 2**32 - 1])
+@pytest.mark.parametrize("first", [0, 7])
+def test_noise_is_the_noise_of_python(open_page, seed, first):
+    noise = open_page(PAGE).evaluate(
+        """async ([seed, first]) => {
+            const { gaussianNoise } = await import("./live/noise.js");
+            return Array.from(gaussianNoise(3, 3072, seed, first));
+        }""",
+        [seed, first],
+    )
+    expected = gaussian_noise(3, seed=seed, first=first).ravel()
+    # At most the last bit of float32 may differ, since logarithms are rounded in more than one way.
+    np.testing.assert_array_max_ulp(np.array(noise, np.float32), expected, maxulp=1)
+
+
+def test_the_browser_draws_pythons_cars_at_every_step(generator, python):
+    generator.draw(seed=3, cars=5, steps=16)
+    states = python(5, seed=3)
+    for step in (0, 1, 8, 15, 16):
+        assert_same_picture(generator.step(step), states[step])
+
+
+def test_a_walk_between_two_seeds_is_that_of_chapter_6(generator, python):
+    generator.box.get_by_text("Walk to a second seed").click()
+    generator.draw(seed=5, cars=2, steps=4, to=6, way=35)
+    share = np.float32(0.35)
+    mix = np.cos(share * np.pi / 2) * gaussian_noise(2, seed=5)
+    mix += np.sin(share * np.pi / 2) * gaussian_noise(2, seed=6)
+    assert_same_picture(generator.step(4), python(2, 4, noise=mix)[-1])
+    assert "35 % of the way to seed 6" in generator.status()
+
+
+def test_nothing_large_is_loaded_before_the_reader_asks(generator):
+    generator.page.wait_for_load_state("networkidle")
+    assert [url for url in generator.page.requested if url.endswith(DOWNLOADS)] == []
+    generator.draw(cars=1, steps=1)
+    assert {url for url in generator.page.requested if url.endswith(DOWNLOADS)}
+
+
+def test_drawing_asks_no_other_site_for_anything(generator, server):
+    generator.page.requested.clear()
+    generator.draw(cars=1, steps=1)
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    assert generator.page.requested
+    assert [url for url in generator.page.requested if not url.startswith(server.url)] == []
+
+
+def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
+    states = python(9, seed=0)
+    for step in (0, 9, 16):
+        generator.slider.fill(str(step))
+        generator.page.wait_for_timeout(500)
+        recorded = generator.pixels()[..., :3].astype(int)
+        assert np.abs(recorded - image_grid(states[step])).max() <= 2
+
+
+def test_a_double_click_draws_once(generator):
+    generator.fill(cars=2, steps=8)
+    generator.button.dblclick()
+    generator.reaches("done")
+    assert "2 cars from seed 1 in 8 steps" in generator.status()
+    assert generator.slider.get_attribute("max") == "8"
+
+
+def test_a_change_of_mind_ends_the_run(generator, python):
+    generator.fill(cars=25, steps=64)
+    generator.button.click()
+    generator.reaches("drawing")
+    generator.draw(seed=9, cars=1, steps=2)
+    assert "1 car from seed 9 in 2 steps" in generator.status()
+    expected = python(1, 2, seed=9)[-1]
+    assert_same_picture(generator.pixels(), expected)
+    # Nothing of the first run comes after it.
+    generator.page.wait_for_timeout(1500)
+    assert_same_picture(generator.pixels(), expected)
+    assert generator.slider.get_attribute("max") == "2"
+
+
+def test_the_worker_drops_a_run_that_a_newer_one_replaces(open_page):
+    """Otherwise the page would wait for, or share the processor with, what nobody asks for."""
+    old_steps, later = open_page(PAGE).evaluate(
+        """() => new Promise((resolve) => {
+            const worker = new Worker("live/worker.js", { type: "module" });
+            const ask = (run, cars, steps) => worker.postMessage(
+                { run, cars, steps, seed: 0, to: 0, way: 0, wasm: true });
+            const old = [];
+            worker.onmessage = ({ data: { run, type, step } }) => {
+                if (run === 1 && type === "state") old.push(step);
+                if (run === 1 && step === 1) ask(2, 1, 1);
+                if (run === 2 && type === "done") {
+                    const steps = old.at(-1);
+                    setTimeout(() => resolve([steps, old.at(-1) - steps]), 1000);
+                }
+            };
+            ask(1, 4, 64);
+        })"""
+    )
+    assert old_steps < 64
+    assert later == 0
+
+
+def test_changes_of_mind_while_loading_end_in_the_last_one(generator):
+    for seed in (1, 2, 3):
+        generator.fill(seed=seed, cars=1, steps=2)
+        generator.button.click()
+    generator.reaches("done")
+    assert "from seed 3" in generator.status()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "ort-wasm-simd-threaded.wasm", "worker.js"])
+def test_a_missing_file_is_said_and_the_recorded_run_stays(open_page, server, name):
+    server.missing = (name,)
+    generator = Generator(open_page(PAGE))
+    generator.button.click()
+    generator.reaches("error")
+    problem = generator.box.locator(".live-error")
+    assert "missing on this site" in problem.inner_text()
+    assert generator.slider.get_attribute("max") == "16"
+    # Once the file is there, the same button works.
+    server.missing = ()
+    generator.draw(cars=1, steps=1)
+    assert problem.inner_text() == ""
+
+
+def test_a_network_that_is_gone_is_said(open_page, server):
+    generator = Generator(open_page(PAGE))
+    server.down = True
+    generator.button.click()
+    generator.reaches("error")
+    assert "Are you online?" in generator.box.get_by_role("alert").inner_text()
+
+
+def test_a_page_that_was_used_works_offline(open_page, server):
+    generator = Generator(open_page(PAGE))
+    generator.draw(cars=1, steps=2)
+    before = generator.pixels()
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    server.down = True
+    generator.page.reload()
+    generator.draw(cars=1, steps=2)
+    np.testing.assert_array_equal(generator.pixels(), before)
+
+
+def test_a_browser_without_webassembly_is_told(open_page):
+    page = open_page(PAGE)
+    page.evaluate("delete window.WebAssembly")
+    generator = Generator(page)
+    generator.button.click()
+    generator.reaches("error")
+    assert "lacks WebAssembly" in generator.box.get_by_role("alert").inner_text()
+
+
+def test_without_javascript_the_recorded_run_scrolls(open_page):
+    page = open_page(PAGE, java_script_enabled=False)
+    strip = page.locator(".live-strip")
+    assert strip.locator("img").count() == 17
+    assert strip.get_attribute("tabindex") == "0"
+    page.get_by_text("needs JavaScript").wait_for()
+
+
+def test_the_keyboard_is_enough(generator):
+    keyboard = generator.page.keyboard
+    generator.fill(cars=1, steps=4)
+    generator.box.locator("[name=seed]").focus()
+    keyboard.press("ArrowUp")
+    keyboard.press("Enter")
+    generator.reaches("done")
+    assert "from seed 2" in generator.status()
+    generator.slider.focus()
+    keyboard.press("ArrowLeft")
+    canvas = generator.box.locator("canvas")
+    assert "3 of 4: noise level 0.25" in generator.slider.get_attribute("aria-valuetext")
+    assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
+
+
+def test_every_control_has_a_name(generator):
+    for control in generator.box.locator("input, button").all():
+        assert len(control.evaluate("e => (e.labels?.[0] ?? e).textContent")) > 2
+
+
+def test_a_link_brings_the_same_cars(generator, open_page):
+    page = generator.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    generator.draw(seed=8, cars=2, steps=3)
+    generator.box.get_by_role("button", name="Copy link").click()
+    page.get_by_text("The link is copied").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.endswith("#draw-seed-8-cars-2-steps-3")
+    other = Generator(open_page(PAGE + "#" + link.split("#")[1]))
+    other.reaches("done")
+    np.testing.assert_array_equal(other.pixels(), generator.pixels())
+
+
+def test_a_link_can_be_copied_by_hand(generator):
+    generator.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    generator.box.get_by_role("button", name="Copy link").click()
+    field = generator.box.get_by_label("Link to this drawing")
+    assert re.search(r"#draw-seed-1-cars-9-steps-16$", field.input_value())
+
+
+def test_the_picture_can_be_downloaded(generator):
+    generator.draw(seed=8, cars=2, steps=3)
+    with generator.page.expect_download() as download:
+        generator.box.get_by_role("button", name="Download PNG").click()
+    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
+    saved = np.array(Image.open(BytesIO(download.value.path().read_bytes())).convert("RGBA"))
+    shown = generator.pixels()
+    clear = shown[..., 3] == 0
+    shown[clear] = 255
+    np.testing.assert_array_equal(saved, shown)
+
+
+def test_a_number_out_of_range_draws_nothing(generator):
+    generator.fill(cars=26)
+    generator.button.click()
+    assert generator.box.get_attribute("data-state") == "idle"
+
+
+def test_less_motion_shows_the_first_and_the_last_step_only(open_page):
+    generator = Generator(open_page(PAGE, reduced_motion="reduce"))
+    generator.box.evaluate(
+        """box => {
+            window.seen = new Set();
+            const look = () => box.dataset.state !== "waiting" && window.seen.add(box.dataset.step);
+            new MutationObserver(look).observe(box, { attributes: true });
+        }"""
+    )
+    generator.draw(cars=1, steps=5)
+    assert generator.page.evaluate("[...window.seen]") == ["0", "5"]
+    assert generator.slider.get_attribute("max") == "5"
+
+
+@pytest.mark.parametrize("path", ["index.html", "06-sampling.html", "03-forward-noise.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_the_whole_box(open_page, path, scheme):
+    viewport = {"width": 360, "height": 740}
+    page = open_page(path, viewport=viewport, color_scheme=scheme)
+    box = page.locator("[data-live-generator], [data-live-forward]")
+    box.locator("canvas").wait_for()
+    assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
+    edges = box.bounding_box()
+    assert edges["x"] >= 0
+    assert edges["x"] + edges["width"] <= 360
+
+
+# --- chapter 3 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forward(open_page):
+    page = open_page("03-forward-noise.html")
+    box = page.locator("[data-live-forward]")
+    box.get_by_text("You see 1.00 × picture").wait_for()
+    page.box = box
+    yield page
+    assert page.complaints == []
+
+
+def test_the_noise_level_goes_from_the_car_to_the_noise_of_python(forward):
+    car = pixels_in(forward.box)[..., :3].astype(np.float32) / 127.5 - 1
+    noise = gaussian_noise(1, seed=4)[0]
+    forward.box.get_by_label("Seed of the noise").fill("4")
+    for level in (0.25, 1):
+        forward.box.get_by_label("Noise level").fill(str(round(100 * level)))
+        expected = denormalize((1 - level) * car + level * noise)
+        assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - expected).max() <= 1
+
+
+def test_a_picture_of_the_reader_stays_in_the_browser(forward, tmp_path):
+    picture = np.zeros((64, 128, 3), np.uint8)
+    picture[:, 32:96] = (200, 100, 50)  # the square in the middle
+    Image.fromarray(picture).save(tmp_path / "mine.png")
+    forward.requested.clear()
+    forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "mine.png")
+    forward.wait_for_timeout(500)
+    assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - (200, 100, 50)).max() <= 1
+    assert [url for url in forward.requested if not url.startswith("blob:")] == []
+
+
+def test_a_file_that_is_no_picture_is_refused(forward, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "text.png")
+    forward.get_by_text("not a picture").wait_for()

@@ -1,0 +1,105 @@
+// Forward noise: every `<div data-live-forward>` becomes a box with a slider for the noise level.
+//
+// The pictures are cars that the shipped network drew, or one of the reader's own, which is read
+// and shrunk here and goes nowhere.
+
+import { gaussianNoise } from "./noise.js";
+import { drawGrid, fit, toPixels } from "./pixels.js";
+
+const SIDE = 32;
+const CARS = 6;
+
+const MARKUP = `
+<div class="live-picture">
+  <div class="live-stage"><canvas role="img"></canvas></div>
+  <label class="live-wide">Noise level <span class="live-where"></span>
+    <input type="range" name="level" min="0" max="100" value="0"></label>
+</div>
+<form class="live-controls">
+  <div class="live-row">
+    <label>Picture <select name="picture">
+      ${Array.from({ length: CARS }, (_, i) => `<option value="${i}">drawn car ${i + 1}</option>`).join("")}
+    </select></label>
+    <label>Seed of the noise <input type="number" name="seed" min="0" max="4294967295" value="0"></label>
+  </div>
+  <label class="live-wide">Or a picture of yours: it stays in this browser
+    <input type="file" name="file" accept="image/*"></label>
+  <p class="live-status" role="status"></p>
+  <p class="live-error" role="alert"></p>
+</form>`;
+
+for (const root of document.querySelectorAll("[data-live-forward]")) mount(root);
+
+async function mount(root) {
+  root.innerHTML = MARKUP;
+  const form = root.querySelector("form");
+  const { picture, seed, file } = form.elements;
+  const [canvas, level, where] = ["canvas", "[name=level]", ".live-where"].map(find);
+  const [status, problem] = [".live-status", ".live-error"].map(find);
+  let clean;
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  level.addEventListener("input", show);
+  seed.addEventListener("input", show);
+  picture.addEventListener("change", takeCar);
+  file.addEventListener("change", takeFile);
+  new ResizeObserver(() => fit(canvas)).observe(canvas.parentElement);
+  await takeCar();
+
+  function show() {
+    if (!clean || !form.reportValidity()) return;
+    const a = level.value / 100;
+    const noise = gaussianNoise(1, clean.length, Number(seed.value));
+    const noisy = clean.map((value, i) => (1 - a) * value + a * noise[i]);
+    drawGrid(canvas, toPixels(noisy), SIDE);
+    where.textContent = a.toFixed(2);
+    const sum = `${(1 - a).toFixed(2)} × picture + ${a.toFixed(2)} × noise`;
+    status.textContent = `You see ${sum}.`;
+    level.setAttribute("aria-valuetext", sum);
+    canvas.setAttribute("aria-label", `A picture of 32 × 32 pixels: ${sum}`);
+  }
+
+  async function takeCar() {
+    const i = Number(picture.value);
+    await take(new URL("recorded/cars.png", import.meta.url), () => [i * SIDE, 0, SIDE, SIDE]);
+    file.value = "";
+  }
+
+  async function takeFile() {
+    if (!file.files.length) return;
+    const url = URL.createObjectURL(file.files[0]);
+    // The largest square in the middle.
+    await take(url, ({ naturalWidth: width, naturalHeight: height }) => {
+      const side = Math.min(width, height);
+      return [(width - side) / 2, (height - side) / 2, side, side];
+    });
+    URL.revokeObjectURL(url);
+  }
+
+  /** Read the part of an image that `crop` names, as 32 × 32 pixels in [-1, 1], and show it. */
+  async function take(url, crop) {
+    const image = new Image();
+    image.src = url;
+    try {
+      await image.decode();
+    } catch {
+      problem.textContent = "This file is not a picture that the browser can read. Try PNG or JPEG.";
+      return;
+    }
+    problem.textContent = "";
+    const small = document.createElement("canvas");
+    [small.width, small.height] = [SIDE, SIDE];
+    const context = small.getContext("2d");
+    context.fillStyle = "white"; // behind transparent pictures
+    context.fillRect(0, 0, SIDE, SIDE);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, ...crop(image), 0, 0, SIDE, SIDE);
+    const rgba = context.getImageData(0, 0, SIDE, SIDE).data;
+    clean = Float32Array.from(rgba.filter((_, i) => i % 4 < 3)).map((value) => value / 127.5 - 1);
+    show();
+  }
+
+  function find(selector) {
+    return root.querySelector(selector);
+  }
+}

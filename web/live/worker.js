@@ -1,0 +1,122 @@
+// Loads the network when the first request comes, and draws: one call of the network a step.
+//
+// In:  { run, seed, cars, steps, to, way, wasm }; a newer run ends the one before it.
+// Out: { run, type, ... } with the type "progress", "state", "done" or "error".
+
+import { gaussianNoise, mixSpherically } from "./noise.js";
+import { toPixels } from "./pixels.js";
+
+const RUNTIMES = {
+  wasm: { script: "ort.wasm.min.mjs", binary: "ort-wasm-simd-threaded" },
+  webgpu: { script: "ort.jspi.min.mjs", binary: "ort-wasm-simd-threaded.jspi" },
+};
+
+let latest;
+let network;
+
+self.onmessage = async ({ data: request }) => {
+  latest = request.run;
+  try {
+    network ??= load(request.wasm);
+    await draw(request);
+  } catch (error) {
+    tell(latest, "error", { kind: error.kind, text: String(error.message ?? error) });
+  }
+};
+
+async function draw({ run, seed, cars, steps, to, way }) {
+  const { session, ort, shape, ...about } = await network;
+  if (run !== latest) return;
+  const started = performance.now();
+  const size = shape.reduce((a, b) => a * b);
+  let state = gaussianNoise(cars, size, seed);
+  if (way > 0) state = mixSpherically(state, gaussianNoise(cars, size, to), way);
+  tellState(run, 0, state);
+  let first;
+  for (let step = 0; step < steps; step++) {
+    state = await takeStep(ort, session, state, [cars, ...shape], step, steps);
+    // A message that waits is read now, and may hold a newer request.
+    await new Promise((resume) => setTimeout(resume));
+    if (run !== latest) return;
+    tellState(run, step + 1, state);
+    first ??= performance.now() - started;
+  }
+  tell(run, "done", { ...about, first, milliseconds: performance.now() - started });
+}
+
+async function takeStep(ort, session, state, shape, step, steps) {
+  const level = (t) => new ort.Tensor(new Float32Array(shape[0]).fill(1 - t / steps), [shape[0], 1]);
+  const answer = await session.run({
+    image: new ort.Tensor(state, shape),
+    noise_level: level(step),
+    next_noise_level: level(step + 1),
+  });
+  return answer.next_image.data;
+}
+
+async function load(wasmOnly) {
+  const files = JSON.parse(new TextDecoder().decode(await fetchBytes("files.json")));
+  if (!wasmOnly && (await hasWebGPU())) {
+    try {
+      return await loadRuntime("webgpu", files);
+    } catch (error) {
+      console.info("WebGPU is there but did not work, so WebAssembly draws:", error);
+    }
+  }
+  return loadRuntime("wasm", files);
+}
+
+async function loadRuntime(backend, files) {
+  const { script, binary } = RUNTIMES[backend];
+  const wanted = [`ort/${binary}.wasm`, "model.onnx"];
+  const total = wanted.reduce((sum, name) => sum + files.bytes[name], 0);
+  let loaded = 0;
+  const count = (bytes) => tell(latest, "progress", { loaded: (loaded += bytes), total });
+  const [wasmBinary, model] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
+  const ort = await import(`./ort/${script}`);
+  Object.assign(ort.env.wasm, {
+    numThreads: 1,
+    wasmBinary,
+    wasmPaths: { mjs: new URL(`ort/${binary}.mjs`, import.meta.url).href },
+  });
+  const session = await ort.InferenceSession.create(model, { executionProviders: [backend] });
+  const shape = files.image_shape;
+  // The first call is slow, since the browser compiles as it goes: a small one takes the blow.
+  await takeStep(ort, session, new Float32Array(shape.reduce((a, b) => a * b)), [1, ...shape], 0, 1);
+  const runtimeFiles = [script, `${binary}.mjs`, `${binary}.wasm`].map((name) => `ort/${name}`);
+  return { session, ort, shape, backend, runtimeFiles };
+}
+
+async function hasWebGPU() {
+  // The runtime that is shipped here waits for the graphics card by JavaScript Promise Integration.
+  if (!("Suspending" in WebAssembly)) return false;
+  const adapter = await navigator.gpu?.requestAdapter();
+  // A graphics card that is only imitated is slower than WebAssembly.
+  return Boolean(adapter) && !adapter.info?.isFallbackAdapter;
+}
+
+/** Fetch a file next to this one, and tell `count` of the bytes as they come. */
+async function fetchBytes(name, count = () => {}) {
+  const response = await fetch(new URL(name, import.meta.url)).catch((error) => {
+    throw Object.assign(error, { kind: "unreachable" });
+  });
+  if (!response.ok) {
+    throw Object.assign(new Error(`${name}: ${response.status}`), { kind: "missing" });
+  }
+  const parts = [];
+  for (let reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    parts.push(value);
+    count(value.length);
+  }
+}
+
+function tellState(run, step, state) {
+  const pixels = toPixels(state);
+  self.postMessage({ run, type: "state", step, pixels }, [pixels.buffer]);
+}
+
+function tell(run, type, rest) {
+  self.postMessage({ run, type, ...rest });
+}
