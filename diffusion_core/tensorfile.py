@@ -32,11 +32,12 @@ class DamagedError(ValueError):
 def pack(tensors: dict[str, np.ndarray], about: dict) -> bytes:
     """Return the content of a file: the tensors, and in its header `about` as JSON.
 
-    The header also holds a SHA-256, of the whole content with zeros in the digest's own place.
+    The header also holds a SHA-256, of the whole content with zeros in the digest's own place. The
+    same tensors and text always make the same bytes.
     """
-    content = safetensors.numpy.save(
-        tensors, {"about": json.dumps({"format": FORMAT, **about}), "sha256": _BLANK}
-    )
+    text = json.dumps({"sha256": _BLANK, "format": FORMAT, **about})
+    # One entry, since safetensors puts several into an order that changes with every process.
+    content = safetensors.numpy.save(tensors, {"about": text})
     return content.replace(_field(_BLANK), _field(hashlib.sha256(content).hexdigest()), 1)
 
 
@@ -52,9 +53,8 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         content = Path(path).read_bytes()
         header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-        metadata = json.loads(header)["__metadata__"]
-        stated = metadata.get("sha256")
-        about = json.loads(metadata["about"])
+        about = json.loads(json.loads(header)["__metadata__"]["about"])
+        stated = about.pop("sha256", None)
         if stated:
             blank = content.replace(_field(stated), _field(_BLANK), 1)
             if stated != hashlib.sha256(blank).hexdigest():
@@ -74,5 +74,5 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _field(digest):
-    # Inside the text of `about` every quote is escaped, so this stands once in a header.
-    return f'"sha256":"{digest}"'.encode()
+    # JSON inside JSON: the quotes of the inner text are escaped.
+    return f'\\"sha256\\": \\"{digest}\\"'.encode()

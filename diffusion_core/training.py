@@ -213,7 +213,7 @@ def train(
                 **model.settings,
                 "batch_size": batch_size,
                 "learning_rate": _as_json(learning_rate),
-                "loss": keras.losses.serialize(keras.losses.get(loss)),
+                "loss": _as_json(keras.losses.get(loss)),
                 "noise_levels": schedule.noise.tolist(),
                 "seed": seed,
                 "images": len(images),
@@ -284,10 +284,13 @@ def train(
     return history
 
 
-def _as_json(learning_rate):
-    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        return keras.optimizers.schedules.serialize(learning_rate)
-    return float(learning_rate)
+def _as_json(choice):
+    """Describe a number, a function, or a rule or loss object of Keras."""
+    if isinstance(choice, (int, float)):
+        return float(choice)
+    serialized = keras.saving.serialize_keras_object(choice)
+    name, config = serialized["class_name"], serialized["config"]
+    return config if name == "function" else {name: config}
 
 
 @contextmanager

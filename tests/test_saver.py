@@ -280,6 +280,14 @@ def test_an_ignored_signal_stays_ignored(run, steps):
         signal.signal(signal.SIGINT, before)
 
 
+def test_signals_pass_again_and_the_folder_is_free_after_the_block(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with saver.Saver(tmp_path, 10) as held:
+        assert signal.getsignal(signal.SIGINT) == held._note
+    assert signal.getsignal(signal.SIGINT) is before
+    lock.FolderLock(tmp_path).release()
+
+
 def test_signals_are_left_alone_where_nothing_can_be_saved(run, steps):
     before = signal.getsignal(signal.SIGINT)
     steps.at[2] = lambda: handlers.append(signal.getsignal(signal.SIGINT))
