@@ -6,7 +6,7 @@ A child runs the terminal's `train` (one convolution, 320 stand-in cars, one thr
 every step that finds the writer free; every flush to the disk takes a little longer than it has to,
 so that many kills come in the middle of a save. The parent ends it by SIGKILL at a random moment
 and starts the next, which has to go on from a whole state, and not before the last one that was
-reported as saved. Every eleventh child is ended by SIGTERM or SIGINT instead, which must save
+reported as saved. Two children of eleven are ended by SIGTERM and SIGINT instead, which must save
 first. The end, with every weight, average, loss and picture, has to be bit for bit that of a run
 that was left alone. The exit code is 1 if anything was not as it should be.
 """
@@ -140,8 +140,7 @@ def torture(folder, kills, seed):
     work, log = folder / f"run-{seed}", folder / f"log-{seed}"
     seen = {"kills": 0, "in a save": 0, "again": [], "signals": 0, "faults": []}
     for number in range(1, 2 * kills + 1):
-        gentle = number % 11 == 10
-        kind = (signal.SIGTERM, signal.SIGINT)[number // 11 % 2] if gentle else signal.SIGKILL
+        kind = {2: signal.SIGTERM, 4: signal.SIGINT}.get(number % 11, signal.SIGKILL)
         saved, steps = noted(log, "saved"), noted(log, "at")
         child = start(work, log, slow_disk=0.03, seed=number)
         # Moments are spread over what is left of the run: before its first step, in the middle of
@@ -155,7 +154,7 @@ def torture(folder, kills, seed):
             seen["again"].append(steps[-1] + 1 - begun[0])
         if ended:
             break
-        if gentle:
+        if kind != signal.SIGKILL:
             seen["signals"] += 1
             # Before training has begun, a signal does what it always does.
             expected = {signal.SIGTERM: (143, -15), signal.SIGINT: (130, 1)}[kind]
