@@ -107,7 +107,10 @@ def interrupt(child, log, number, steps, moment):
         time.sleep(0.002)
     alive = child.is_alive()
     if alive:
-        os.kill(child.pid, number)
+        try:
+            os.kill(child.pid, number)
+        except ProcessLookupError:
+            alive = False
     child.join(PATIENCE_SECONDS)
     return alive
 
@@ -145,7 +148,8 @@ def torture(folder, kills, seed):
         child = start(work, log, slow_disk=0.03, seed=number)
         # Moments are spread over what is left of the run: before its first step, in the middle of
         # a step, and in the middle of a save.
-        most = 2 * (STEPS - (saved or [0])[-1]) // (kills - seen["kills"] + 1)
+        left = max(0, STEPS - (saved or [0])[-1])
+        most = 2 * left // (kills - seen["kills"] + 1)
         ended = not interrupt(child, log, kind, chance.randint(0, most), chance.uniform(0, 0.05))
         begun = noted(log, "at")[len(steps) :]
         if steps and begun:
