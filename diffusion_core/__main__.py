@@ -3,9 +3,12 @@
 import argparse
 import io
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from diffusion_core import (
@@ -43,13 +46,20 @@ EXAMPLES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after one sentence on standard error about what is wrong."""
+    """Run one command.
+
+    Returns:
+        0; 1 after one sentence on standard error about what is wrong; 130 after Ctrl-C. SIGTERM
+        ends a training run with the exit code 143, by way of `SystemExit`.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (ValueError, TypeError, OSError) as error:
         print(f"diffusion_core {options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -78,6 +88,9 @@ def _parser():
     train.add_argument("--batch-size", type=_whole(1), default=64, help="images a step (64)")
     train.add_argument("--seed", type=_whole(0), default=0, help="decides every draw (0)")
     train.add_argument("--weights-dir", type=Path, help="where states and previews are written")
+    train.add_argument(
+        "--save-minutes", type=_minutes, default=10, help="save so often within epochs too (10)"
+    )
     train.add_argument("--images", type=_whole(1), help="use only so many of the 5,000 cars")
 
     weights = {"default": "small", "help": "a shipped network or a folder (small)"}
@@ -112,18 +125,31 @@ def _whole(least):
     return parse
 
 
+def _minutes(text):
+    # float() takes "nan" and "inf" too, and no number of minutes is longer than a year.
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes")
+    return float(text)
+
+
 def _train(options):
     folder = options.weights_dir or checkpoints.default_weights_dir()
     cars = data.normalize(data.load_cars()[: options.images])
     print(f"{len(cars)} cars; states and previews go to {folder.resolve()}")
 
     def preview(epoch, network, history):
-        grid = figures.image_grid(sampling.predict(network, 25), scale=2)
-        files.write_atomically(folder / f"preview-epoch-{epoch:03d}.png", figures.png_bytes(grid))
-        # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
-        if str(epoch).rstrip("0") in ("1", "2", "5"):
-            checkpoints.export(network, folder / f"epoch-{epoch:03d}.safetensors")
+        grid = figures.png_bytes(figures.image_grid(sampling.predict(network, 25), scale=2))
+        try:
+            path = folder / f"preview-epoch-{epoch:03d}.png"
+            files.write_atomically(path, grid, make_folder=False)
+            # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
+            if str(epoch).rstrip("0") in ("1", "2", "5"):
+                checkpoints.export(network, folder / f"epoch-{epoch:03d}.safetensors")
+        except OSError as error:
+            warnings.warn(f"Epoch {epoch} has no preview: {error}.", stacklevel=2)
 
+    # The first weights are draws too.
+    keras.utils.set_random_seed(options.seed)
     training.train(
         model.make_model(),
         cars,
@@ -131,6 +157,7 @@ def _train(options):
         batch_size=options.batch_size,
         seed=options.seed,
         weights_dir=folder,
+        save_minutes=options.save_minutes,
         callback=preview,
         callback_every=1,
     )

@@ -1,24 +1,30 @@
 """Saving and finding weights: nothing is lost when a session ends in the middle of a run.
 
-A state is one safetensors file (numbers and text, no code): every weight, every optimizer slot,
-the average, the step, the history and the seed. Shipped networks are smaller files with the
-averaged weights alone, as float16.
+A state is one safetensors file (numbers and text, no code, so reading one runs nothing): weights,
+their averages, every optimizer slot, the step, the place in the epoch, the history and the run's
+configuration. All draws depend on the seed and the step or epoch alone, so these are the whole
+random state. Shipped networks are smaller files with the averaged weights alone, as float16.
+
+The newest state is the one to go on from and to draw with; none is marked as the best, since the
+loss of an epoch says less about the averaged weights than the length of the run does. File names
+hold the order, not clocks and not links, because Google Drive keeps neither.
 """
 
 import json
 import re
+import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import keras
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from diffusion_core.classifier import make_classifier
 from diffusion_core.files import drive_dir, write_atomically
 from diffusion_core.model import make_model
+from diffusion_core.tensorfile import DamagedError, pack, read
 
-FORMAT = 1
 KEEP = 3
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -29,79 +35,174 @@ def default_weights_dir() -> Path:
     return drive / "weights" if drive else Path("weights")
 
 
-def save(
-    model: keras.Model, weights_dir: str | Path, *, history: dict[str, list], seed: int
-) -> Path:
-    """Save the full state of a training model after an epoch, and keep the last `KEEP` states.
+def check_folder(weights_dir: str | Path) -> Path:
+    """Return the folder as a path; raise `NotADirectoryError` if a file stands in its place."""
+    folder = Path(weights_dir)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; expected a folder for weights.")
+    return folder
+
+
+def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray], dict]:
+    """Copy the full state of a training model out of its variables, so that training may go on.
 
     Args:
         model: a model that `train` or `compile_model` prepared.
-        weights_dir: the folder; it is made when missing.
-        history: as `train` returns it; its length is the number of epochs done.
-        seed: the run's seed.
+        progress: what else makes up the run, as JSON: its `history`, as `train` returns it, the
+            `losses` and `seconds` of the unfinished epoch, its `configuration` and `epochs`.
 
     Returns:
-        The path of the new file, `state-EPOCH.safetensors`. It is written whole or not at all.
+        `(tensors, about)`, as `write` takes them.
+    """
+    about = {
+        "settings": model.settings,
+        "step": int(model.optimizer.iterations),
+        "versions": versions(),
+        **json.loads(json.dumps(progress)),
+    }
+    # What Keras returns may share its memory with the variable; np.array copies.
+    copied = {k: np.array(keras.ops.convert_to_numpy(v)) for k, v in _variables(model).items()}
+    return copied, about
+
+
+def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
+    """Write a snapshot into an existing folder, and remove all but the last `KEEP` states.
+
+    The file is written whole or not at all, and read back before an older one goes.
+
+    Returns:
+        The path of the new file, `state-EPOCHS-STEP.safetensors`, with the epochs that are done.
 
     Raises:
-        OSError: a folder that cannot be written, such as a file in its place.
+        OSError: a folder that is missing or cannot be written, a full disk, or a disk that reads
+            something else than was written.
+        ValueError: a tensor holds NaN or infinity, so this is no state to go on from.
     """
-    folder = _folder(weights_dir)
-    tensors = {f"weights/{v.path}": np.asarray(v) for v in model.weights}
-    for number, variable in enumerate(model.optimizer.variables):
-        # Optimizer names change with every compile, their order does not.
-        tensors[f"optimizer/{number:04d}"] = np.asarray(variable)
-    # The averages stand among the slots; these let them be read without an optimizer.
-    for variable, average in zip(model.trainable_variables, model.optimizer.averages, strict=True):
-        tensors[f"averages/{variable.path}"] = np.asarray(average)
-    about = {
-        "format": FORMAT,
-        "settings": model.settings,
-        "history": history,
-        "seed": seed,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-    }
-    path = folder / f"state-{len(history['epoch']):06d}.safetensors"
-    write_atomically(path, safetensors.numpy.save(tensors, {"about": json.dumps(about)}))
-    for old in _states(folder)[:-KEEP]:
-        old.unlink(missing_ok=True)
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ValueError(
+            f"after step {about['step']} some weights are NaN or infinite; the saved states are "
+            "from before. Train anew with a smaller learning rate, into another weights_dir."
+        )
+    path = folder / f"state-{len(about['history']['epoch']):06d}-{about['step']:09d}.safetensors"
+    content = pack(tensors, about)
+    write_atomically(path, content, make_folder=False)
+    if path.read_bytes() != content:
+        raise OSError(f"{path} reads back other than it was written")
+    for old in [old for old in _states(folder) if _place(old) <= _place(path)][:-KEEP]:
+        # What cannot be removed costs room, but the new state is safe.
+        with suppress(OSError):
+            old.unlink()
     return path
 
 
 def find_latest(weights_dir: str | Path) -> Path | None:
-    """Return the state with the most epochs in a folder; None when there is none yet."""
-    states = _states(_folder(weights_dir))
-    return states[-1] if states else None
+    """Return the newest whole state of a folder, by its epochs and steps; None when there is none.
+
+    A damaged state is passed over with a warning that names it, and stays where it is.
+
+    Raises:
+        ValueError: there are states, but all are damaged; or the newest is of a later format.
+        NotADirectoryError: a file stands in the place of the folder.
+    """
+    states = _states(check_folder(weights_dir))
+    for path in reversed(states):
+        try:
+            read(path)
+        except DamagedError as error:
+            warnings.warn(f"{error} It is passed over.", stacklevel=2)
+        else:
+            return path
+    if states:
+        raise ValueError(
+            f"none of the {len(states)} states in {weights_dir} is whole; move them away to start "
+            "anew, or give another weights_dir."
+        )
+    return None
+
+
+def set_aside(latest: Path) -> None:
+    """Rename the damaged states newer than `latest` to `damaged-…`, so that none is overwritten."""
+    for path in _states(latest.parent):
+        if _place(path) > _place(latest):
+            with suppress(OSError):
+                path.rename(path.with_name(f"damaged-{path.name}"))
+
+
+def check_configuration(path: str | Path, configuration: dict) -> None:
+    """Raise `ValueError` unless a state was written by a run of the same configuration.
+
+    The text names every setting that differs. Other versions of the libraries are no error but a
+    warning, since training goes on, only not to the last bit as without the change.
+    """
+    about = read_about(path)
+    if about["format"] == 1:
+        raise ValueError(
+            f"{path} has format 1, with which training cannot go on, only load_weights_dir works; "
+            "give another weights_dir."
+        )
+    saved, wanted = about["configuration"], json.loads(json.dumps(configuration))
+    differing = [
+        f"{name} is {_brief(wanted.get(name))} and was {_brief(saved.get(name))}"
+        for name in {**saved, **wanted}
+        if wanted.get(name) != saved.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path} belongs to another run: {'; '.join(differing)}. Give what it was to go on, or "
+            "another weights_dir to start anew."
+        )
+    changed = [
+        f"{name} {version} (was {about['versions'].get(name)})"
+        for name, version in versions().items()
+        if version != about["versions"].get(name)
+    ]
+    if changed:
+        warnings.warn(
+            f"{path} was written with other versions: now {', '.join(changed)}. Training goes on, "
+            "but may differ in the last digits from a run without the change.",
+            stacklevel=2,
+        )
 
 
 def restore(model: keras.Model, path: str | Path) -> dict:
     """Put a saved state into a model that `compile_model` prepared, and return what is known of it.
 
     Returns:
-        A dict with `settings`, `history`, `seed` and the versions that wrote the file.
+        The `about` that `snapshot` describes.
 
     Raises:
         ValueError: the file is damaged, of another format, or of another network; the text names
             the first layer that differs. The model is then unchanged.
     """
-    tensors, about = _read(path)
-    slots = {f"optimizer/{i:04d}": v for i, v in enumerate(model.optimizer.variables)}
-    variables = {f"weights/{v.path}": v for v in model.weights} | slots
-    _assign(variables, tensors, path)
+    tensors, about = read(path)
+    _assign(_variables(model), tensors, path)
     return about
 
 
 def read_about(path: str | Path) -> dict:
-    """Return what a saved state says of itself: `settings`, `history`, `seed`, versions.
+    """Return what a saved state says of itself, as `snapshot` describes it.
 
     Raises `ValueError` as `restore` does for a damaged file.
     """
-    return _read(path)[1]
+    return read(path)[1]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions, the backend and the devices on which the last bits of a run depend."""
+    backend = keras.backend.backend()
+    return {
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        backend: sys.modules[backend].__version__,
+        "devices": ", ".join(keras.distribution.list_devices()),
+    }
 
 
 def load_weights_dir(weights_dir: str | Path) -> keras.Model:
-    """Return the network of the latest state in a folder, with its averaged weights.
+    """Return the network of the newest whole state in a folder, with its averaged weights.
+
+    For other Keras programs, `load_weights_dir(folder).save_weights("cars.weights.h5")` writes
+    these weights alone, and `make_model(...).load_weights("cars.weights.h5")` reads them.
 
     Raises `FileNotFoundError` when the folder holds no state.
     """
@@ -127,7 +228,7 @@ def load_classifier() -> keras.Model:
     """Return the trained classifier that comes with this package; see `make_classifier`."""
     path = PRETRAINED / "classifier" / "weights.safetensors"
     model = make_classifier()
-    _assign({f"averages/{v.path}": v for v in model.weights}, _read(path)[0], path)
+    _assign({f"averages/{v.path}": v for v in model.weights}, read(path)[0], path)
     return model
 
 
@@ -142,8 +243,8 @@ def load_history(name: str = "small") -> dict[str, list[float]]:
 def export(model: keras.Model, path: str | Path) -> None:
     """Write the weights that the model holds now as float16, with its settings, for shipping."""
     tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
-    about = {"format": FORMAT, "settings": getattr(model, "settings", {})}
-    write_atomically(Path(path), safetensors.numpy.save(tensors, {"about": json.dumps(about)}))
+    about = {"settings": getattr(model, "settings", {})}
+    write_atomically(Path(path), pack(tensors, about))
 
 
 def _shipped(name, ending):
@@ -155,34 +256,47 @@ def _shipped(name, ending):
     return files[name]
 
 
-def _folder(weights_dir):
-    folder = Path(weights_dir)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected a folder for weights.")
-    return folder
-
-
 def _states(folder):
-    return sorted(p for p in folder.glob("state-*.safetensors") if re.search(r"-\d{6}\.", p.name))
+    """Return the paths of a folder that are named like states, the oldest first."""
+    names = [p for p in folder.glob("state-*") if re.fullmatch(_NAME, p.name)]
+    return sorted(names, key=_place)
 
 
-def _read(path):
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole saved state: {error}. Delete it.") from error
-    if about.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {about.get('format')}; this version reads {FORMAT}. Update "
-            "diffusion_core."
-        )
-    return tensors, about
+# A state of format 1 has no step in its name.
+_NAME = r"state-(\d+)(?:-(\d+))?\.safetensors"
+
+
+def _place(path):
+    return tuple(int(number) for number in re.findall(r"\d+", path.name))
+
+
+def _variables(model):
+    """Name every variable of a training model; the averages can be found without an optimizer."""
+    optimizer = model.optimizer
+    averages = {
+        f"averages/{variable.path}": average
+        for variable, average in zip(model.trainable_variables, optimizer.averages, strict=True)
+    }
+    stored = {id(average) for average in optimizer.averages}
+    return {
+        **{f"weights/{variable.path}": variable for variable in model.variables},
+        **averages,
+        # The first part of a path is the optimizer's own name, which changes with every compile.
+        **{
+            f"optimizer/{slot.path.split('/', 1)[-1]}": slot
+            for slot in optimizer.variables
+            if id(slot) not in stored
+        },
+    }
+
+
+def _brief(value):
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _load_network(path):
-    tensors, about = _read(path)
+    tensors, about = read(path)
     model = make_model(**about["settings"])
     _assign({f"averages/{v.path}": v for v in model.weights}, tensors, path)
     return model

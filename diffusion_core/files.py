@@ -1,6 +1,8 @@
 """Where files live (Google Drive or this machine) and how they are written: whole or not at all."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 DRIVE = Path("/content/drive/MyDrive")
@@ -11,14 +13,25 @@ def drive_dir() -> Path | None:
     return DRIVE / "simple-diffusion" if DRIVE.is_dir() else None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a half.
 
-    The folder is made when it is missing. Raises `OSError` with the path when the folder cannot be
-    made (a file may stand in its place) or the disk is full; the old file is then untouched.
+    The content is on the disk, not only in memory, before the file gets its name; then the name is
+    put on the disk too, where the platform allows that.
+
+    Args:
+        path: the file.
+        content: all of it.
+        make_folder: False refuses to make a missing folder: where Google Drive was unmounted, a
+            new folder would lie on the machine that is about to go away.
+
+    Raises:
+        OSError: the folder is missing or cannot be made (a file may stand in its place), or the
+            disk is full; the old file is then untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -26,5 +39,25 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed training processes left half-written; only while nobody trains there."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.(state|preview|epoch)-.+\.\d+\.tmp", path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _flush_folder(folder):
+    # Windows opens no folders, and some network disks flush none; the file itself is on the disk.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

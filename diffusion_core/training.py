@@ -1,8 +1,9 @@
 """Stage 5, training: show the network noisy cars, ask for the next step, correct it, repeat."""
 
+import hashlib
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from diffusion_core import checkpoints
 from diffusion_core.data import check_images, check_whole
 from diffusion_core.forward import forward_noise
+from diffusion_core.saver import Saver
 from diffusion_core.schedule import Schedule, check_linear, linear_schedule
 
 HISTORY_COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
@@ -118,12 +120,12 @@ def train_one(
         )
     check_whole("seed", seed, least=0)
     schedule = check_linear(schedule or linear_schedule())
-    step = int(model.optimizer.iterations)
+    step, rate = int(model.optimizer.iterations), float(model.optimizer.learning_rate)
     loss = float(model.train_on_batch(*draw_batch(images, schedule, seed, step)))
     if not np.isfinite(loss):
         raise ValueError(
-            f"the loss is {loss} at step {step}; start again from the last saved state with a "
-            "smaller learning rate."
+            f"the loss is {loss} at step {step}, where the learning rate was {rate:g}; train anew "
+            "with a smaller one, into another weights_dir. States saved before are untouched."
         )
     return loss
 
@@ -139,87 +141,156 @@ def train(
     schedule: Schedule | None = None,
     seed: int = 0,
     weights_dir: str | Path | None = None,
+    save_minutes: float = 10,
     callback: Callable[[int, keras.Model, dict], None] | None = None,
     callback_every: int = 5,
 ) -> dict[str, list[float]]:
-    """Train until `epochs` epochs are done, going on from the latest state in `weights_dir`.
+    """Train until `epochs` epochs are done, going on from the newest state in `weights_dir`.
 
     Every epoch visits the images in a new order that depends on `(seed, epoch)` alone; what is
     left over after whole batches waits for the next epoch. When `train` returns, the model holds
     the **averaged** weights, ready for `predict`; the plain ones are in the saved state.
 
+    A run that was interrupted anywhere, in the middle of an epoch too, and goes on ends with the
+    same bits as one that was not: weights, averages, losses. That is promised on a CPU, with the
+    same number of threads and the same versions, if the first weights were the same
+    (`keras.utils.set_random_seed` before `make_model`). Only the history's `images_per_second` and
+    `seconds` differ. Ctrl-C, a notebook's stop button and SIGTERM save first, and say where;
+    another end of the process loses what was done since the last state.
+
     Args:
         model: a network of `make_model`; its optimizer is made anew.
         images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
-        epochs: how many epochs the whole run has, those before an interruption included. The
-            learning rate falls to zero at its end, so raising it later raises the rate again.
+        epochs: how many epochs the whole run has, those before an interruption included. It may
+            be raised later. The learning rate falls to zero at its end, so the rate then jumps up
+            to where it would be in the longer run, and the run ends elsewhere than one that had
+            the larger number from the start.
         batch_size: images a step.
         learning_rate, loss: as in `compile_model`.
         schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
         seed: decides every draw of the run.
-        weights_dir: where a state is saved after every epoch; None saves nothing.
+        weights_dir: where a state is saved after every epoch; None saves nothing. A save that
+            fails gives a warning, and training goes on.
+        save_minutes: a state is also saved when the last one is so many minutes old.
         callback: called as `callback(epoch, model, history)` with the averaged weights in the
-            model, after every `callback_every`-th epoch and the last one.
+            model, after every `callback_every`-th epoch and the last one. If the process was
+            killed meanwhile, it is called again for the same epoch.
 
     Returns:
         The history, a dict of lists with one entry an epoch; `HISTORY_COLUMNS` names them.
 
     Raises:
-        TypeError, ValueError: bad images, schedule or numbers, or a state of another network.
+        TypeError, ValueError: bad images, schedule or numbers; a state of another network or
+            another configuration, and then the model is unchanged; a loss that is NaN or infinite,
+            and then the saved states are from before.
+        OSError: the folder cannot be used, another process trains into it, or the last state could
+            not be saved. In the last case the model holds the averaged weights all the same.
+        KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
     """
     images = check_images(images)
     check_whole("epochs", epochs)
     check_whole("batch_size", batch_size)
     check_whole("callback_every", callback_every)
     check_whole("seed", seed, least=0)
+    schedule = check_linear(schedule or linear_schedule())
+    if not save_minutes >= 0:
+        raise ValueError(f"save_minutes is {save_minutes}; expected a number from 0.")
     if batch_size > len(images):
         raise ValueError(
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
             "that many."
         )
     steps_per_epoch = len(images) // batch_size
-    compile_model(model, epochs * steps_per_epoch, learning_rate, loss)
-    history = {column: [] for column in HISTORY_COLUMNS}
-    if weights_dir is not None and (latest := checkpoints.find_latest(weights_dir)):
-        about = checkpoints.restore(model, latest)
-        history = about["history"]
-        if about["seed"] != seed:
-            raise ValueError(
-                f"{latest} was trained with seed {about['seed']}, and seed is {seed}; give that "
-                "seed to go on, or another weights_dir to start anew."
-            )
-    done = len(history["epoch"])
+    with nullcontext() if weights_dir is None else Saver(weights_dir, save_minutes) as saver:
+        progress = {
+            "history": {column: [] for column in HISTORY_COLUMNS},
+            "losses": [],
+            "seconds": 0.0,
+        }
+        latest = None
+        if saver:
+            configuration = {
+                **model.settings,
+                "batch_size": batch_size,
+                "learning_rate": _as_json(learning_rate),
+                "loss": _as_json(keras.losses.get(loss)),
+                "noise_levels": schedule.noise.tolist(),
+                "seed": seed,
+                "images": len(images),
+                "images_sha256": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+            }
+            latest = checkpoints.find_latest(weights_dir)
+        if latest:
+            checkpoints.check_configuration(latest, configuration)
+        compile_model(model, epochs * steps_per_epoch, learning_rate, loss)
+        if latest:
+            about = checkpoints.restore(model, latest)
+            checkpoints.set_aside(latest)
+            progress = {name: about[name] for name in progress}
+        if saver:
+            progress |= {"configuration": configuration, "epochs": epochs}
+        # These two lists grow in place, so `progress` is always up to date.
+        history, losses = progress["history"], progress["losses"]
+        done = len(history["epoch"])
 
-    with tqdm(total=epochs * steps_per_epoch, initial=done * steps_per_epoch, unit="step") as bar:
-        for epoch in range(done + 1, epochs + 1):
-            start = time.perf_counter()
-            losses = []
-            order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
-            for step in range(steps_per_epoch):
-                batch = images[order[step * batch_size : (step + 1) * batch_size]]
-                losses.append(train_one(model, batch, schedule, seed))
-                seconds = time.perf_counter() - start
-                speed = len(losses) * batch_size / seconds
-                bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
-                bar.set_postfix_str(f"loss {losses[-1]:.4f}, {speed:.0f} images/s", refresh=False)
-                bar.update()
-            row = (
-                epoch,
-                int(model.optimizer.iterations),
-                float(np.mean(losses)),
-                float(model.optimizer.learning_rate),
-                speed,
-                seconds,
-            )
-            for column, value in zip(HISTORY_COLUMNS, row, strict=True):
-                history[column].append(value)
-            if weights_dir is not None:
-                checkpoints.save(model, weights_dir, history=history, seed=seed)
-            if callback and (epoch % callback_every == 0 or epoch == epochs):
-                with averaged_weights(model):
-                    callback(epoch, model, history)
-    _assign_averages(model)
+        with tqdm(
+            total=epochs * steps_per_epoch,
+            initial=done * steps_per_epoch + len(losses),
+            unit="step",
+        ) as bar:
+            for epoch in range(done + 1, epochs + 1):
+                start = time.perf_counter() - progress["seconds"]
+                order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
+                for place in range(len(losses), steps_per_epoch):
+                    if saver:
+                        saver.offer(model, progress)
+                    batch = images[order[place * batch_size : (place + 1) * batch_size]]
+                    losses.append(train_one(model, batch, schedule, seed))
+                    progress["seconds"] = time.perf_counter() - start
+                    speed = len(losses) * batch_size / progress["seconds"]
+                    bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
+                    bar.set_postfix_str(
+                        f"loss {losses[-1]:.4f}, {speed:.0f} images/s", refresh=False
+                    )
+                    bar.update()
+                row = (
+                    epoch,
+                    int(model.optimizer.iterations),
+                    float(np.mean(losses)),
+                    float(model.optimizer.learning_rate),
+                    speed,
+                    progress["seconds"],
+                )
+                for column, value in zip(HISTORY_COLUMNS, row, strict=True):
+                    history[column].append(value)
+                losses.clear()
+                progress["seconds"] = 0.0
+                if callback and (epoch % callback_every == 0 or epoch == epochs):
+                    try:
+                        with averaged_weights(model):
+                            callback(epoch, model, history)
+                    except BaseException:
+                        if saver:
+                            saver.stop(model, progress)
+                        raise
+                # After the callback: if that is killed, it is called again.
+                if saver:
+                    saver.offer(model, progress, now=True)
+        try:
+            if saver and done < epochs:
+                saver.save(model, progress)
+        finally:
+            _assign_averages(model)
     return history
+
+
+def _as_json(choice):
+    """Describe a number, a function, or a rule or loss object of Keras."""
+    if isinstance(choice, (int, float)):
+        return float(choice)
+    serialized = keras.saving.serialize_keras_object(choice)
+    name, config = serialized["class_name"], serialized["config"]
+    return config if name == "function" else {name: config}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from diffusion_core import load_cars, make_model
+from diffusion_core import load_cars, make_model, saver
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,19 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def one_layer():
+    """Make a network that is quick to build, for tests in which training is only pretended."""
+
+    def make():
+        question = keras.Input((2,))
+        network = keras.Model(question, keras.layers.Dense(3, name="layer")(question))
+        network.settings = {}
+        return network
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def no_xla():
     """Make a `with` block without XLA, which takes most of the time here."""
 
@@ -87,3 +100,15 @@ def without_xla(no_xla):
     """Skip XLA in a test that is about something else."""
     with no_xla():
         yield
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Let training wait until each state is written, so that what is saved is known."""
+    offer = saver.Saver.offer
+
+    def offer_and_wait(self, model, progress, now=False):
+        offer(self, model, progress, now)
+        self._collect(wait=True)
+
+    monkeypatch.setattr(saver.Saver, "offer", offer_and_wait)

@@ -58,11 +58,11 @@ def test_help_explains_every_option_and_shows_examples(command, capsys):
 def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_run, capsys):
     assert main([*tiny_run, "--epochs", "1"]) == 0
     assert "16 cars; states and previews go to " in capsys.readouterr().out
-    assert checkpoints.find_latest("run").name == "state-000001.safetensors"
+    assert checkpoints.find_latest("run").name == "state-000001-000000002.safetensors"
     assert main([*tiny_run, "--epochs", "2"]) == 0
     latest = checkpoints.find_latest("run")
-    assert latest.name == "state-000002.safetensors"
-    history = checkpoints._read(latest)[1]["history"]
+    assert latest.name == "state-000002-000000004.safetensors"
+    history = checkpoints.read_about(latest)["history"]
     assert history["epoch"] == [1, 2]
     assert history["step"] == [2, 4]
     for epoch in (1, 2):
@@ -151,6 +151,8 @@ def test_cars_that_cannot_be_loaded_end_with_one_message_and_code_1(tiny_run, mo
         ("train --epochs 1 --batch-size 0", "argument --batch-size: '0' is not"),
         ("train --epochs 1 --images 0", "argument --images: '0' is not"),
         ("train --epochs 1 --seed -1", "argument --seed: "),
+        ("train --epochs 1 --save-minutes -1", "argument --save-minutes: "),
+        ("train --epochs 1 --save-minutes nan", "--save-minutes: 'nan' is not a number of minutes"),
         ("sample", "the following arguments are required: --out"),
         ("sample --n 0 --out a.png", "argument --n: '0' is not a whole number from 1"),
         ("sample --n five --out a.png", "argument --n: 'five' is not"),
@@ -188,11 +190,36 @@ def test_the_options_of_train_reach_the_training(monkeypatch, tmp_path, tiny_run
     monkeypatch.setattr(
         training, "train", lambda network, images, **options: asked.append((len(images), options))
     )
-    assert run("train --epochs 3 --batch-size 5 --seed 2 --images 30 --weights-dir w") == 0
+    line = "train --epochs 3 --batch-size 5 --seed 2 --images 30 --weights-dir w"
+    assert run(line) == 0
+    assert run(f"{line} --save-minutes 2.5") == 0
     images, options = asked[0]
     assert images == 30
     assert (options["epochs"], options["batch_size"], options["seed"]) == (3, 5, 2)
     assert options["weights_dir"] == Path("w")
+    assert [options["save_minutes"] for _, options in asked] == [10, 2.5]
+
+
+def test_the_seed_decides_the_first_weights_too(monkeypatch, tiny_run):
+    from diffusion_core import training
+
+    first = []
+    monkeypatch.setattr(
+        training, "train", lambda network, images, **options: first.append(network.get_weights()[0])
+    )
+    for seed in ("1", "1", "2"):
+        assert main([*tiny_run, "--epochs", "1", "--seed", seed]) == 0
+    np.testing.assert_array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+
+
+def test_ctrl_c_ends_with_code_130_and_no_traceback(monkeypatch, tiny_run, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load_cars", interrupt)
+    assert main([*tiny_run, "--epochs", "1"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_a_saved_state_says_how_it_was_made(tiny, tmp_path):

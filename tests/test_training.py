@@ -163,12 +163,13 @@ def test_every_step_of_the_schedule_is_drawn(images):
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Replace the training step by one that only writes down its batches."""
+    """Replace the training step by one that only counts and writes down its batches."""
     seen = []
 
     def note(model, images, schedule=None, seed=0):
         seen.append(images)
-        return float(len(seen))
+        model.optimizer.iterations.assign_add(1)
+        return float(model.optimizer.iterations)
 
     monkeypatch.setattr(training, "train_one", note)
     return seen
@@ -325,6 +326,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     network = tiny(seed=99, widths=(4,))
     history = train(network, images, **options)
     assert history["epoch"] == [1, 2, 3]
+    assert history["step"] == [2, 4, 6]
     np.testing.assert_allclose(history["loss"], whole_run["history"]["loss"], rtol=1e-5)
     assert_equal_weights(
         values(network.trainable_variables),
@@ -419,8 +421,26 @@ def test_a_schedule_that_does_not_fit_the_step_is_refused(ready, tiny, schedule,
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
 def test_a_loss_that_is_no_number_stops_the_run(ready, monkeypatch, loss):
     monkeypatch.setattr(ready, "train_on_batch", lambda *batch: loss)
-    with pytest.raises(ValueError, match=rf"the loss is {loss} at step 0; start again from the la"):
+    message = rf"the loss is {loss} at step 0, where the learning rate was 0.001; train anew with"
+    with pytest.raises(ValueError, match=message):
         train_one(ready, GOOD)
+
+
+def test_a_loss_that_is_no_number_leaves_the_saved_states(tiny, images, tmp_path, monkeypatch):
+    losses = iter([0.5, 0.5, 0.5, np.nan])
+
+    def step(network, *batch):
+        network.optimizer.iterations.assign_add(1)
+        return next(losses)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", step)
+    options = {"epochs": 3, "batch_size": 8, "weights_dir": tmp_path}
+    with pytest.raises(
+        ValueError, match="the loss is nan at step 3, where the learning rate was 0"
+    ):
+        train(tiny(widths=(4,)), images, **options)
+    states = [path.name for path in tmp_path.glob("*.safetensors")]
+    assert states == ["state-000001-000000002.safetensors"]
 
 
 @pytest.mark.parametrize("total_steps", [0, -5])
@@ -460,6 +480,51 @@ def test_a_file_where_the_weights_folder_should_be_is_refused(tiny, tmp_path):
         train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, weights_dir=file)
 
 
-def test_a_state_of_another_network_is_refused(tiny, whole_run):
-    with pytest.raises(ValueError, match=r"of another network: at weights/.* Build the model with"):
-        train(tiny(), GOOD, epochs=1, batch_size=4, weights_dir=whole_run["folder"])
+@pytest.mark.parametrize("minutes", [-1, float("nan")])
+def test_a_negative_time_between_saves_is_refused(tiny, minutes):
+    with pytest.raises(ValueError, match=r"save_minutes is .*; expected a number from 0"):
+        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, save_minutes=minutes)
+
+
+RULE = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 6}, "seed is 6 and was 5"),
+        ({"batch_size": 4}, "batch_size is 4 and was 8"),
+        ({"learning_rate": 2e-3}, "learning_rate is 0.002 and was 0.001"),
+        ({"learning_rate": RULE}, r"learning_rate is \{\"ExponentialDecay\": .*… and was 0"),
+        ({"loss": "mean_squared_error"}, 'loss is "mean_squared_error" and was "mean_absolute_err'),
+        ({"schedule": linear_schedule(8)}, r"noise_levels is \[1.0, 0.875, .*… and was \[1.0, 0.9"),
+    ],
+)
+def test_a_run_of_another_configuration_is_refused_and_the_network_unchanged(
+    tiny, images, whole_run, change, message
+):
+    network = tiny(seed=99, widths=(4,))
+    before = values(network.weights)
+    options = {"epochs": 9, "batch_size": 8, "seed": 5, **change}
+    with pytest.raises(ValueError, match=f"belongs to another run: {message}"):
+        train(network, images, weights_dir=whole_run["folder"], **options)
+    assert not hasattr(network, "optimizer")
+    assert_equal_weights(values(network.weights), before, tolerance=0)
+
+
+def test_other_images_are_refused(tiny, images, whole_run):
+    options = {"epochs": 3, "batch_size": 8, "seed": 5, "weights_dir": whole_run["folder"]}
+    with pytest.raises(ValueError, match=r"images_sha256 is \"\w+… and was \"\w+…\. Give"):
+        train(tiny(widths=(4,)), images[::-1], **options)
+    with pytest.raises(ValueError, match="run: images is 15 and was 16; images_sha256"):
+        train(tiny(widths=(4,)), images[1:], **options)
+
+
+def test_the_name_of_a_loss_may_be_spelled_in_any_way(tiny, images, whole_run):
+    options = {"epochs": 3, "batch_size": 8, "seed": 5, "weights_dir": whole_run["folder"]}
+    assert train(tiny(widths=(4,)), images, loss="mae", **options) == whole_run["history"]
+
+
+def test_a_state_of_another_network_is_refused(tiny, images, whole_run):
+    with pytest.raises(ValueError, match=r"another run: widths is \[4, 8\] and was \[4\]"):
+        train(tiny(), images, epochs=3, batch_size=8, seed=5, weights_dir=whole_run["folder"])

@@ -46,7 +46,7 @@ def main(weights_dir: Path) -> None:
     card = CARD.read_text().format(
         settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
         parameters=network.count_params(),
-        seed=about["seed"],
+        seed=about["configuration"]["seed"],
         epochs=history["epoch"][-1],
         steps=history["step"][-1],
         hours=sum(history["seconds"]) / 3600,
