@@ -1,6 +1,7 @@
 """What several test files share: cars, tiny networks, and a closed door to the internet."""
 
 import os
+import signal
 import socket
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 
 from diffusion_core import load_cars, make_model, saver
+
+# A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -179,6 +179,8 @@ def torture(folder, kills, seed):
 def main(kills: int, kills_a_run: int) -> int:
     """Print the table and return the exit code."""
     began = time.monotonic()
+    # A shell that starts this in the background lets it ignore SIGINT, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     done, faults = 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
