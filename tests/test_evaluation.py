@@ -221,7 +221,7 @@ def test_what_evaluate_found_can_be_written_down_and_shown(small_evaluation):
     table = as_table(found).splitlines()
     floor = next(line for line in table if line.startswith(f"| {evaluation.FLOOR} "))
     assert floor.split("|")[4].strip() == "1.0"
-    assert len(table) == 2 + len(found["quality"]) + 1 + 2 + len(found["copying"])
+    assert len(table) == 3 * 2 + 2 * len(found["quality"]) + len(found["copying"]) + 2
 
 
 def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypatch):

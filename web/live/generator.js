@@ -44,7 +44,7 @@ const MARKUP = `
 const WORKER = new URL("worker.js", import.meta.url);
 
 const INTRODUCTION =
-  "This is a recorded run. Press Draw, and your browser draws its own: it loads the network once, " +
+  "This is a recorded run of seed 0. Press Draw, and your browser draws its own: it loads the network once, " +
   "and sends nothing.";
 
 for (const root of document.querySelectorAll("[data-live-generator]")) mount(root);
