@@ -14,12 +14,11 @@ import argparse
 import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from peers import KERAS, holds, training_row
 from process import in_batches, run_child
-from recording import RESULTS, read_results, write_results
+from recording import read_results, run_benches, write_results
 
 from diffusion_core import (
     denormalize,
@@ -39,18 +38,9 @@ EULER_STEPS = (1, 2, 4, 8, 16, 32, 64)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=1280, help="training images a round")
-    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
     parser.add_argument("--most-calls", type=int, default=64, help="of the network, in `steps`")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    arguments = parser.parse_args()
-    for what in arguments.what:
-        if what not in BENCHES:
-            parser.error(f"there is no bench {what!r}; expected some of {', '.join(BENCHES)}.")
-    for what in arguments.what:
-        BENCHES[what](arguments)
+    run_benches(parser, BENCHES)
 
 
 def size(arguments) -> None:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import keras
 import numpy as np
-from article import make_article_model
+from article import draw_article, make_article_model
 from keras import layers, ops
 from process import Contestant, child_main, in_batches
 
@@ -76,14 +76,6 @@ def article(*, xla=False, seed=0) -> Contestant:
         return {"plain": draw_article(model, noise)}
 
     return Contestant(128, 32, model.count_params(), multiply_adds(model), train, draw)
-
-
-def draw_article(model, noise):
-    images = noise
-    for step in range(STEPS):
-        steps = np.full((len(noise), 1), step, np.float32)
-        images = model.predict([images, steps], batch_size=100, verbose=0)
-    return images
 
 
 def ddim(*, size=32, xla=False, seed=0, mean=0.0, deviation=0.5) -> Contestant:

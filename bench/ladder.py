@@ -10,17 +10,16 @@ that are already there are left out, so the command can be stopped and started a
 
 import argparse
 import bisect
-import json
 import math
 import time
 from unittest import mock
 
 import keras
 import numpy as np
-from article import make_article_model
+from article import draw_article, make_article_model
 from keras import layers
 from PIL import Image
-from recording import RESULTS, write_results
+from recording import RESULTS, read_results, write_results
 
 from diffusion_core import denormalize, gaussian_noise, load_cars, make_model, normalize, predict
 from diffusion_core import model as model_module
@@ -35,8 +34,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="CPU minutes a rung (10)")
     parser.add_argument("rungs", nargs="*", default=list(RUNGS), help="names; all when none")
     options = parser.parse_args()
-    results = RESULTS / "ladder.json"
-    rows = json.loads(results.read_text())["rows"] if results.exists() else []
+    rows = read_results("ladder")["rows"]
     done = {(row["rung"], row["seed"]) for row in rows}
     # One seed of every rung comes before the second of any.
     for seed in range(3):
@@ -55,7 +53,7 @@ def add_rows(rows, name, seed, minutes):
 
     def add(rung_name):
         if rung["network"] is make_article_model:
-            pictures, loss = draw_article(network, 1000), None
+            pictures, loss = denormalize(draw_article(network, gaussian_noise(1000))), None
         else:
             pictures = denormalize(predict(network, 2000))
             loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
@@ -124,15 +122,6 @@ def question(batch, rung, random):
 def article_question(batch, rung, random):
     (x_t, levels, _), answer = question(batch, rung, random)
     return [x_t, (1 - levels) * TIMESTEPS], answer
-
-
-def draw_article(network, n):
-    """Ask for the next picture 16 times."""
-    states = gaussian_noise(n)
-    for step in range(TIMESTEPS):
-        steps = np.full((n, 1), step, np.float32)
-        states = network.predict([states, steps], batch_size=100, verbose=0)
-    return denormalize(states)
 
 
 def sixteen_steps(random, n):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from process import run_child
-from recording import RESULTS, read_results, write_results
+from recording import read_results, run_benches, write_results
 
 from diffusion_core import gaussian_noise, load_cars, normalize
 
@@ -55,23 +55,14 @@ OPERATIONS_A_STEP = 3  # in passes through the network: one forward, and back tw
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
     parser.add_argument("--peer-python", default=sys.executable, help="has torch and diffusers")
     parser.add_argument("--only", action="append", help="this contestant; may be given again")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=1280, help="training images a round")
     parser.add_argument("--drawn", type=int, nargs="+", default=[25, 1000], help="cars to draw")
     parser.add_argument("--minutes", type=float, default=30, help="CPU minutes of training")
-    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
     parser.add_argument("--seed", type=int, default=0, help="of quality; the others use 0")
     parser.add_argument("--scratch", type=Path, default=Path("build/peers"))
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    arguments = parser.parse_args()
-    for what in arguments.what:
-        if what not in BENCHES:
-            parser.error(f"there is no bench {what!r}; expected some of {', '.join(BENCHES)}.")
-    for what in arguments.what:
-        BENCHES[what](arguments)
+    run_benches(parser, BENCHES)
 
 
 def training(arguments) -> None:

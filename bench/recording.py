@@ -1,6 +1,8 @@
-"""How results are written down: as JSON with the machine, and as a Markdown table."""
+"""How benches are chosen, and results written down: as JSON with the machine, and as a table."""
 
+import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from diffusion_core.machine import describe_machine
@@ -24,3 +26,17 @@ def read_results(name: str, folder: Path = RESULTS) -> dict:
     """Return what `write_results` wrote, or no rows when there is no such file yet."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
+
+
+def run_benches(parser: argparse.ArgumentParser, benches: dict[str, Callable]) -> None:
+    """Run the benches that the command line names, or all, with the options that all share."""
+    parser.add_argument("what", nargs="*", default=list(benches), help=", ".join(benches))
+    parser.add_argument("--images", type=int, default=1280, help="training images a round")
+    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
+    arguments = parser.parse_args()
+    for what in arguments.what:
+        if what not in benches:
+            parser.error(f"there is no bench {what!r}; expected some of {', '.join(benches)}.")
+    for what in arguments.what:
+        benches[what](arguments)

@@ -249,20 +249,22 @@ def compare(
 
 
 def copying(
-    images: np.ndarray, training: np.ndarray, extract=classifier_features
-) -> dict[str, dict[str, np.ndarray]]:
-    """Look for each uint8 picture among the uint8 training cars and their mirror images.
+    sets: dict[str, np.ndarray], training: np.ndarray, extract=classifier_features
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Look for the uint8 pictures of several sets among uint8 cars and their mirror images.
 
     Returns:
-        For "pixels" and for "features" what `nearest_training` returns; a nearest index of
-        `len(training)` or above means the mirror image of the car at that index minus
-        `len(training)`.
+        For each name of `sets`, and there for "pixels" and for "features", what `nearest_training`
+        returns. A nearest index of `len(training)` or above means the mirror image of the car at
+        that index minus `len(training)`.
     """
     both = np.concatenate([training, training[:, :, ::-1]])
-    return {
-        "pixels": nearest_training(_flat(images), _flat(both)),
-        "features": nearest_training(extract(images), extract(both)),
-    }
+    found = {name: {} for name in sets}
+    for space, rows_of in {"pixels": _flat, "features": extract}.items():
+        rows = rows_of(both)
+        for name, images in sets.items():
+            found[name][space] = nearest_training(rows_of(images), rows)
+    return found
 
 
 def evaluate(
@@ -296,10 +298,9 @@ def evaluate(
     sets = {"generated": generated, **controls(training, trucks)}
     quality = {name: compare(images, held_out, extract) for name, images in sets.items()}
     sought = ("generated", "copies of 100 training cars")
-    found = {
-        name: copying(images, training, extract)
-        for name, images in {"held-out cars": held_out, **{k: sets[k] for k in sought}}.items()
-    }
+    found = copying(
+        {"held-out cars": held_out, **{name: sets[name] for name in sought}}, training, extract
+    )
     return {
         "features": features,
         "n": n,

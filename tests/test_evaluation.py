@@ -121,7 +121,7 @@ def test_the_ratio_is_the_nearest_distance_over_the_mean_of_the_next_fifty():
 def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
     training = cars[:100]
     pictures = np.stack([training[40], training[7][:, ::-1]])
-    for found in copying(pictures, training).values():
+    for found in copying({"pictures": pictures}, training)["pictures"].values():
         assert found["nearest"].tolist() == [40, 107]
         assert found["copied"].all()
 
@@ -130,7 +130,7 @@ def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
     unchanged = keras.Input((8, 8, 3)), keras.Input((1,)), keras.Input((1,))
     network = keras.Model(unchanged, keras.layers.Identity()(unchanged[0]))
     losses = loss_by_noise_level(network, np.zeros((64, 8, 8, 3), np.float32))
-    # The step of a black-to-white middle grey picture is minus the noise: E|epsilon| = sqrt(2/pi).
+    # A grey picture is zero, so its direction is minus the noise: E|epsilon| = sqrt(2/pi).
     np.testing.assert_allclose(losses, np.sqrt(2 / np.pi), rtol=0.02)
     assert losses.shape == (16,)
 
@@ -177,13 +177,7 @@ def test_features_do_not_depend_on_the_batch(cars):
     np.testing.assert_allclose(classifier_features(cars[1:2])[0], features[1], atol=1e-5)
 
 
-def test_inception_features_have_their_own_shape(cars, monkeypatch, tiny):
-    shown = []
-
-    def network(image):
-        shown.append(image)
-        return keras.ops.mean(image, axis=(1, 2))
-
+def test_inception_features_are_those_of_the_enlarged_pictures(cars, monkeypatch):
     image = keras.Input((299, 299, 3))
     stand_in = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
     monkeypatch.setattr(evaluation, "_inception", lambda: stand_in)

@@ -21,6 +21,7 @@ from diffusion_core import (
     gaussian_noise,
     linear_schedule,
     load_pretrained,
+    normalize,
     predict_step,
 )
 from diffusion_core.figures import image_grid, png_bytes
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
 
     cars = denormalize(states[-1, :6])
     write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
-    clean = cars[0].astype(np.float32) / 127.5 - 1
+    clean = normalize(cars[0])
     noise = gaussian_noise(1, clean.shape, seed=0)[0]
     for number, level in enumerate(np.linspace(0, 1, 9, dtype=np.float32)):
         noisy = (1 - level) * clean + level * noise
