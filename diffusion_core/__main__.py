@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import os
 import re
 import sys
 import warnings
@@ -22,6 +23,7 @@ from diffusion_core import (
     schedule,
     training,
 )
+from diffusion_core.checks import brief
 from diffusion_core.machine import describe_machine
 
 EXAMPLES = {
@@ -87,7 +89,7 @@ def _parser():
     train.add_argument("--epochs", type=_whole(1), required=True, help="the last epoch of the run")
     train.add_argument("--batch-size", type=_whole(1), default=64, help="images a step (64)")
     train.add_argument("--seed", type=_whole(0), default=0, help="decides every draw (0)")
-    train.add_argument("--weights-dir", type=Path, help="where states and previews are written")
+    train.add_argument("--weights-dir", type=_path, help="where states and previews are written")
     train.add_argument(
         "--save-minutes", type=_minutes, default=10, help="save so often within epochs too (10)"
     )
@@ -96,11 +98,16 @@ def _parser():
     weights = {"default": "small", "help": "a shipped network or a folder (small)"}
     sample = command("sample", _sample, "Draw cars from noise.")
     sample.add_argument("--n", type=_whole(1), default=25, help="how many cars (25)")
-    sample.add_argument("--steps", type=_whole(1), default=16, help="steps from noise to car (16)")
+    sample.add_argument(
+        "--steps",
+        type=_whole(1, schedule.MOST_TIMESTEPS),
+        default=16,
+        help="steps from noise to car (16)",
+    )
     sample.add_argument("--seed", type=_whole(0), default=0, help="same seed, same cars (0)")
     sample.add_argument("--weights", **weights)
     sample.add_argument(
-        "--out", type=Path, required=True, help="a grid (.png) or all pixels (.npy)"
+        "--out", type=_path, required=True, help="a grid (.png) or all pixels (.npy)"
     )
 
     evaluate = command("evaluate", _evaluate, "Measure whether drawn cars are good, and new.")
@@ -110,15 +117,16 @@ def _parser():
     evaluate.add_argument(
         "--features", choices=evaluation.FEATURES, default="classifier", help="(classifier)"
     )
-    evaluate.add_argument("--out", type=Path, help="write everything to this file (.json)")
+    evaluate.add_argument("--out", type=_path, help="write everything to this file (.json)")
     return parser
 
 
-def _whole(least):
+def _whole(least, most=2**32 - 1):
     def parse(text):
-        if not text.isdecimal() or not least <= int(text) < 2**32:
+        # Ten digits, since Python refuses to read thousands of them.
+        if not re.fullmatch(r"\d{1,10}", text) or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {least} to 2**32-1"
+                f"{brief(text)} is not a whole number from {least} to {most}"
             )
         return int(text)
 
@@ -127,9 +135,27 @@ def _whole(least):
 
 def _minutes(text):
     # float() takes "nan" and "inf" too, and no number of minutes is longer than a year.
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes")
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or float(text) > training.YEAR_MINUTES:
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a number of minutes")
     return float(text)
+
+
+def _path(text):
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a path")
+    return Path(text)
+
+
+def _check_out(path, *endings):
+    """Raise before minutes of drawing, not after."""
+    shown = f"--out is {brief(str(path))}"
+    if path.suffix not in endings:
+        raise ValueError(f"{shown}; expected a name that ends in {' or '.join(endings)}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{shown}, a folder; expected the name of a file.")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{shown}, but {there} is a file; expected a folder there.")
 
 
 def _train(options):
@@ -164,14 +190,13 @@ def _train(options):
 
 
 def _load(weights):
-    if Path(weights).is_dir():
+    if os.path.isdir(weights):
         return checkpoints.load_weights_dir(weights)
     return checkpoints.load_pretrained(weights)
 
 
 def _sample(options):
-    if options.out.suffix not in (".png", ".npy"):
-        raise ValueError(f"--out is {options.out}; expected a name that ends in .png or .npy.")
+    _check_out(options.out, ".png", ".npy")
     network = _load(options.weights)
     steps = schedule.linear_schedule(options.steps)
     cars = data.denormalize(sampling.predict(network, options.n, steps, options.seed))
@@ -182,12 +207,13 @@ def _sample(options):
         np.save(buffer, cars)
         content = buffer.getvalue()
     files.write_atomically(options.out, content)
-    print(f"{options.n} cars are in {options.out}")
+    # A terminal hands over bytes that are no text as characters that cannot be printed.
+    print(f"{options.n} cars are in {os.fsencode(options.out).decode(errors='replace')}")
 
 
 def _evaluate(options):
-    if options.out and options.out.suffix != ".json":
-        raise ValueError(f"--out is {options.out}; expected a name that ends in .json.")
+    if options.out:
+        _check_out(options.out, ".json")
     found = evaluation.evaluate(
         _load(options.weights), options.n, options.seed, features=options.features
     )

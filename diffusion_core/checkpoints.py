@@ -20,6 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from diffusion_core.checks import brief
 from diffusion_core.classifier import make_classifier
 from diffusion_core.files import drive_dir, write_atomically
 from diffusion_core.model import make_model
@@ -249,9 +250,9 @@ def export(model: keras.Model, path: str | Path) -> None:
 
 def _shipped(name, ending):
     files = {path.name.removesuffix(ending): path for path in PRETRAINED.glob(f"*{ending}")}
-    if name not in files:
+    if not isinstance(name, str) or name not in files:
         raise ValueError(
-            f"there is no network {name!r}; expected one of {', '.join(sorted(files))}."
+            f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
         )
     return files[name]
 

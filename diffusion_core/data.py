@@ -12,6 +12,7 @@ import os
 import pickle
 import tarfile
 import tempfile
+import time
 import urllib.request
 import warnings
 from functools import partial
@@ -22,6 +23,7 @@ from numpy._core.multiarray import _reconstruct
 from PIL import Image
 from tqdm.auto import tqdm
 
+from diffusion_core.checks import as_array, brief, check_path, is_whole
 from diffusion_core.files import drive_dir, write_atomically
 
 LABELS = (
@@ -44,6 +46,11 @@ DOWNLOADS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
 TIMEOUT_SECONDS = 5
+# The official server, at its slowest, is fifty times as fast; a server that sends less is stuck.
+SLOWEST_BYTES_PER_SECOND = 1000
+PATIENCE_SECONDS = 60
+# Three times CIFAR-10, packed and unpacked: a hostile server must not fill the disk or the day.
+MOST_BYTES = 2**29
 STAND_IN = Path(__file__).parent / "pretrained" / "stand-in.png"
 
 # SHA-256 over the sorted SHA-256 digests of a label's images, in the order of LABELS.
@@ -107,19 +114,21 @@ def load_images(
         green, blue).
 
     Raises:
+        TypeError: a source that is no path.
         ValueError: unknown label or split, or content that is not CIFAR-10.
         FileNotFoundError: a folder was named that is not there.
         ConnectionError: no source could be used; the text lists what was tried.
     """
     number = _label_number(label)
-    if split not in _BATCH_FILES:
-        raise ValueError(f'split is {split!r}; expected "train" or "test".')
-    source = source or os.environ.get("CIFAR10_DIR")
-    if source == "stand-in":
+    if not isinstance(split, str) or split not in _BATCH_FILES:
+        raise ValueError(f'split is {brief(split)}; expected "train" or "test".')
+    if source is None:
+        source = os.environ.get("CIFAR10_DIR") or None
+    if source is None:
+        return _search_sources(number, split)
+    if isinstance(source, str) and source == "stand-in":
         return _read_stand_in(number, split)
-    if source:
-        return _read_named_folder(Path(source), number, split)
-    return _search_sources(number, split)
+    return _read_named_folder(check_path("source", source), number, split)
 
 
 def normalize(images: np.ndarray) -> np.ndarray:
@@ -127,7 +136,7 @@ def normalize(images: np.ndarray) -> np.ndarray:
 
     Raises `TypeError` for any other dtype, so that nothing is scaled twice.
     """
-    images = np.asarray(images)
+    images = as_array("images", images)
     if images.dtype != np.uint8:
         raise TypeError(
             f"normalize got {images.dtype}; expected uint8 pixels in [0, 255]. "
@@ -141,49 +150,13 @@ def denormalize(images: np.ndarray) -> np.ndarray:
 
     Raises `TypeError` for integer images and `ValueError` for NaN or infinity.
     """
-    images = np.asarray(images)
+    images = as_array("images", images)
     if not np.issubdtype(images.dtype, np.floating):
         raise TypeError(f"denormalize got {images.dtype}; expected floats around [-1, 1].")
     if not np.isfinite(images).all():
         raise ValueError("denormalize got NaN or infinite values; expected floats around [-1, 1].")
-    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
-def check_images(images: np.ndarray) -> np.ndarray:
-    """Return `images` if they are float32 `(n, height, width, channels)` in [-1, 1]; raise if not.
-
-    Raises `TypeError` for another dtype, `ValueError` for another shape, no images at all, NaN, or
-    values outside [-1, 1].
-    """
-    images = np.asarray(images)
-    if images.dtype != np.float32:
-        raise TypeError(
-            f"images are {images.dtype}; expected float32; call normalize on them first."
-        )
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(
-            f"images have the shape {images.shape}; expected (n, height, width, channels) "
-            "with at least one image."
-        )
-    # NaN fails both comparisons, so it is caught here too.
-    if not (images.min() >= -1 and images.max() <= 1):
-        raise ValueError(
-            f"images reach from {images.min():g} to {images.max():g}; expected values in [-1, 1]. "
-            "Call normalize on uint8 images first."
-        )
-    return images
-
-
-def check_whole(name: str, value: int, least: int = 1, most: int = 2**32 - 1) -> int:
-    """Return `value` if it is a whole number in [least, most].
-
-    Raises `TypeError` or `ValueError` that call it `name`.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}; expected a whole number.")
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {value}; expected a whole number from {least} to {most}.")
-    return int(value)
+    # Clipped first, since the largest floats would overflow.
+    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def digest(images: np.ndarray) -> str:
@@ -200,10 +173,10 @@ def cache_dir() -> Path:
 def _label_number(label):
     if isinstance(label, str) and label in LABELS:
         return LABELS.index(label)
-    if isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label <= 9:
+    if is_whole(label) and 0 <= label <= 9:
         return int(label)
     raise ValueError(
-        f"label is {label!r}; expected a number from 0 to 9 or one of {', '.join(LABELS)}."
+        f"label is {brief(label)}; expected a number from 0 to 9 or one of {', '.join(LABELS)}."
     )
 
 
@@ -260,7 +233,8 @@ def _read_folder(folder, number, split):
 
 
 def _read_named_folder(folder, number, split):
-    if not (folder / _BATCH_FILES[split][0]).is_file():
+    # A name that is too long for a file is no file either.
+    if not os.path.isfile(folder / _BATCH_FILES[split][0]):
         raise FileNotFoundError(
             f"{folder} has no file {_BATCH_FILES[split][0]}; expected a folder in the layout of "
             'cifar-10-batches-py (or "stand-in"). Check source or CIFAR10_DIR.'
@@ -315,10 +289,17 @@ def _download(url, file):
     host = url.split("/")[2]
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
         size = int(response.headers.get("Content-Length") or 0)
+        start = time.monotonic()
         with tqdm(desc=f"CIFAR-10 from {host}", total=size, unit="B", unit_scale=True) as bar:
-            while block := response.read(1 << 16):
+            # What has arrived, be it a single byte: so the clock is looked at.
+            while block := response.read1(1 << 16):
                 file.write(block)
                 bar.update(len(block))
+                if file.tell() > MOST_BYTES:
+                    raise ValueError(f"the download is larger than {MOST_BYTES} bytes")
+                seconds = time.monotonic() - start
+                if seconds > max(PATIENCE_SECONDS, file.tell() / SLOWEST_BYTES_PER_SECOND):
+                    raise TimeoutError(f"only {file.tell()} bytes came in {seconds:.0f} seconds")
         if size and file.tell() != size:
             raise EOFError(f"the download stopped at {file.tell()} of {size} bytes")
     file.seek(0)
@@ -330,8 +311,12 @@ def _read_archive(file, number):
     Members are read in memory and never unpacked, so their names cannot reach the disk.
     """
     images = {"train": [], "test": []}
+    unpacked = 0
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for member in archive:
+            unpacked += member.size
+            if unpacked > MOST_BYTES:
+                raise ValueError(f"the archive unpacks to more than {MOST_BYTES} bytes")
             parts = member.name.split("/")
             if not member.isfile() or len(parts) < 2:
                 continue

@@ -15,16 +15,18 @@ from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 
 from diffusion_core.checkpoints import load_classifier
-from diffusion_core.data import check_whole, denormalize, load_cars, load_images, normalize
+from diffusion_core.checks import check_whole
+from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
 from diffusion_core.sampling import predict
-from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+from diffusion_core.schedule import Schedule, check_linear
 
 NEIGHBOURS = 5  # as the authors of density and coverage advise
 COPY_RATIO = 1 / 3
 COPY_NEIGHBOURS = 50
 FLOOR = "real training cars"
 COMPARED = 1000  # as many as there are held-out cars
+MOST_EVALUATED = 20_000  # every picture is compared with every other
 
 
 def classifier_features(images: np.ndarray) -> np.ndarray:
@@ -190,7 +192,7 @@ def loss_by_noise_level(
     Returns:
         floats `(timesteps,)`, for the steps from pure noise to clean.
     """
-    schedule = check_linear(schedule or linear_schedule())
+    schedule = check_linear(schedule)
     noise = gaussian_noise(len(images), images.shape[1:], seed)
     losses = []
     for t in range(schedule.timesteps):
@@ -274,7 +276,7 @@ def evaluate(
 
     Args:
         model: a network of `make_model`.
-        n: how many pictures, at least 1,000; the tables of the book use 5,000.
+        n: how many pictures, from 1,000 to 20,000; the tables of the book use 5,000.
         seed: of the pictures.
         features: "classifier", or "inception" (needs internet once).
 
@@ -288,7 +290,7 @@ def evaluate(
     Raises:
         ValueError: a bad `n` or `features`, or a source of images without the other classes.
     """
-    check_whole("n", n, least=COMPARED)
+    n = check_whole("n", n, least=COMPARED, most=MOST_EVALUATED)
     if features not in FEATURES:
         raise ValueError(f"features is {features!r}; expected one of {', '.join(FEATURES)}.")
     extract = FEATURES[features]

@@ -3,10 +3,20 @@
 `x_t = signal[t] * x0 + noise[t] * epsilon`: one formula jumps to any step at once.
 """
 
+import math
+
 import numpy as np
 
-from diffusion_core.data import check_images, check_whole
-from diffusion_core.schedule import Schedule, check_schedule, linear_schedule
+from diffusion_core.checks import (
+    as_array,
+    brief,
+    check_images,
+    check_numbers,
+    check_size,
+    check_whole,
+    check_wholes,
+)
+from diffusion_core.schedule import Schedule, check_schedule
 
 
 def forward_noise(
@@ -32,12 +42,12 @@ def forward_noise(
 
     Raises:
         TypeError, ValueError: images as in `check_images`; steps that are not integers in range;
-            noise of another shape.
+            noise of another shape, or that is not finite in float32.
     """
     images = check_images(images)
-    schedule = check_schedule(schedule or linear_schedule())
-    t = np.asarray(t)
-    if not np.issubdtype(t.dtype, np.integer):
+    schedule = check_schedule(schedule)
+    t = as_array("t", t)
+    if t.dtype.kind not in "iu":
         raise TypeError(f"t is {t.dtype}; expected integer steps.")
     if t.shape not in ((), (len(images),)):
         raise ValueError(f"t has the shape {t.shape}; expected one step, or one for each image.")
@@ -48,17 +58,35 @@ def forward_noise(
         )
     if noise is None:
         noise = gaussian_noise(len(images), images.shape[1:], seed)
-    elif np.shape(noise) != images.shape or not np.isfinite(noise).all():
-        raise ValueError(
-            f"noise has the shape {np.shape(noise)}; expected finite numbers {images.shape}."
-        )
+    else:
+        noise = check_noise(noise)
+        if noise.shape != images.shape:
+            raise ValueError(
+                f"noise has the shape {noise.shape}; expected finite numbers {images.shape}."
+            )
+    # In eight bits, 127 + 1 would be -128.
+    t = t.astype(np.int64)
 
     def at(step):
         signal_level = schedule.signal[step].astype(np.float32).reshape(-1, 1, 1, 1)
         noise_level = schedule.noise[step].astype(np.float32).reshape(-1, 1, 1, 1)
-        return signal_level * images + noise_level * np.asarray(noise, np.float32)
+        return signal_level * images + noise_level * noise
 
     return at(t), at(t + 1)
+
+
+def check_noise(noise: np.ndarray) -> np.ndarray:
+    """Return `noise` as float32; raise `TypeError` or `ValueError` unless all of it is finite."""
+    noise = check_numbers("noise", noise)
+    # What is too large for float32 becomes infinite, and is refused with the rest.
+    with np.errstate(over="ignore"):
+        noise = noise.astype(np.float32)
+    if not np.isfinite(noise).all():
+        raise ValueError(
+            f"noise of the shape {noise.shape} holds NaN or infinite values; expected finite "
+            "numbers, as gaussian_noise draws them."
+        )
+    return noise
 
 
 def gaussian_noise(
@@ -75,12 +103,17 @@ def gaussian_noise(
         float32 `(n, *image_shape)`.
 
     Raises:
-        TypeError, ValueError: `n` below 1, a seed that is not a whole number in [0, 2³²).
+        TypeError, ValueError: `n` or a side below 1, a seed or a picture's number that is not a
+            whole number in [0, 2³²), or more than 2²⁹ numbers in all.
     """
-    check_whole("n", n)
-    check_whole("seed", seed, least=0)
-    check_whole("first", first, least=0, most=2**32 - n)
-    size = int(np.prod(image_shape))
+    n = check_whole("n", n)
+    seed = check_whole("seed", seed, least=0)
+    first = check_whole("first", first, least=0, most=2**32 - n)
+    image_shape = check_wholes("image_shape", image_shape)
+    if min(image_shape, default=1) < 1:
+        raise ValueError(f"image_shape is {brief(image_shape)}; expected sides of at least 1.")
+    size = math.prod(image_shape)
+    check_size(f"n is {n} and image_shape {brief(image_shape)}", n * size)
     pairs = np.arange((size + 1) // 2, dtype=np.uint32)
     pictures = np.arange(first, first + n, dtype=np.uint32)[:, None]
     radius, angle = _pcg3d(np.uint32(seed), pictures, pairs)

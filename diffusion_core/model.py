@@ -5,7 +5,13 @@ every size, and doubles it back; skip connections carry what each size knew on t
 """
 
 import keras
+import numpy as np
 from keras import layers
+
+from diffusion_core.checks import brief, check_whole, check_wholes
+
+# Wider or larger is a typing error: one such layer would fill the memory.
+LARGEST = 4096
 
 
 def make_model(
@@ -21,7 +27,7 @@ def make_model(
     Args:
         image_shape: height, width and channels; both sides divisible by `2 ** len(widths)`.
         widths: channels at each size, from large to small.
-        blocks: residual blocks at each size, on the way down and again on the way up.
+        blocks: residual blocks at each size, on the way down and again on the way up, up to 100.
         residual: True: the layers compute the direction `d ≈ x0 - epsilon` from image and noise
             level alone, and the output is `image + (noise_level - next_noise_level) * d`. Then
             `next_noise_level = 0` asks for the clean picture at once. False: the article's naive
@@ -32,17 +38,25 @@ def make_model(
         and returns float32 `(n, *image_shape)`. Its attribute `settings` holds the arguments.
 
     Raises:
-        ValueError: sides that the sizes do not divide, or widths and blocks below 1.
+        TypeError: an argument of another type.
+        ValueError: sides that the sizes do not divide, or numbers below 1 or above 4,096.
     """
+    image_shape = check_wholes("image_shape", image_shape)
+    widths = check_wholes("widths", widths)
+    blocks = check_whole("blocks", blocks, most=100)
+    if not isinstance(residual, (bool, np.bool_)):
+        raise TypeError(f"residual is {brief(residual)}; expected True or False.")
     if len(image_shape) != 3:
-        raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
-    height, width, channels = image_shape
-    divisor = 2 ** len(widths)
-    if not widths or min(*widths, blocks, channels) < 1:
         raise ValueError(
-            f"widths are {widths}, blocks {blocks}, channels {channels}; expected at least one "
-            "width, and every number at least 1."
+            f"image_shape is {brief(image_shape)}; expected (height, width, channels)."
         )
+    height, width, channels = image_shape
+    if not widths or min(*widths, channels) < 1 or max(*widths, *image_shape) > LARGEST:
+        raise ValueError(
+            f"widths are {brief(widths)} and image_shape is {brief(image_shape)}; expected at "
+            f"least one width, and every number at least 1 and at most {LARGEST}."
+        )
+    divisor = 2 ** len(widths)
     if min(height, width) < 1 or height % divisor or width % divisor:
         raise ValueError(
             f"images of {height}×{width} cannot be halved {len(widths)} times; expected sides "
@@ -85,11 +99,21 @@ def make_model(
         answer = _take_step(image, noise_level, next_noise_level, answer)
     model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
     model.settings = {
-        "image_shape": tuple(image_shape),
-        "widths": tuple(widths),
+        "image_shape": image_shape,
+        "widths": widths,
         "blocks": blocks,
-        "residual": residual,
+        "residual": bool(residual),
     }
+    return model
+
+
+def check_model(model: keras.Model) -> keras.Model:
+    """Return `model` if it takes an image and two noise levels; raise `TypeError` if not."""
+    shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or ()]
+    if not isinstance(model, keras.Model) or [len(shape) for shape in shapes] != [4, 2, 2]:
+        raise TypeError(
+            f"model is {brief(model)}; expected a network of make_model or load_pretrained."
+        )
     return model
 
 

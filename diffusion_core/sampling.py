@@ -1,14 +1,16 @@
 """Stage 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
 
+import math
 from functools import lru_cache
 
 import keras
 import numpy as np
 from keras import ops
 
-from diffusion_core.data import check_whole
-from diffusion_core.forward import gaussian_noise
-from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+from diffusion_core.checks import check_size, check_whole
+from diffusion_core.forward import check_noise, gaussian_noise
+from diffusion_core.model import check_model
+from diffusion_core.schedule import Schedule, check_linear
 
 BATCH_SIZE = 100
 
@@ -27,7 +29,8 @@ def predict(
     Returns:
         float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
     """
-    return np.concatenate([states[-1] for states in _batches(model, n, schedule, seed, noise)])
+    batches = _batches(model, n, schedule, seed, noise, every_state=False)
+    return np.concatenate([states[-1] for states in batches])
 
 
 def predict_step(
@@ -48,17 +51,18 @@ def predict_step(
         n: how many pictures, at least 1.
         schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
         seed: picture `i` starts from noise that depends on `(seed, i)` alone, whatever `n` is.
-        noise: the starting noise itself, float32 `(n, height, width, channels)`; then `n` and
+        noise: the starting noise itself, numbers `(n, height, width, channels)`; then `n` and
             `seed` are not used.
 
     Returns:
         float32 `(timesteps + 1, n, height, width, channels)`.
 
     Raises:
-        TypeError, ValueError: a bad `n`, `seed` or schedule, or noise of another shape than the
-            model's images.
+        TypeError, ValueError: a bad model, `n`, `seed` or schedule, noise of another shape than
+            the model's images or that is not finite, or pictures (for `predict`) or states that
+            need more than 2²⁹ numbers.
     """
-    return np.concatenate(list(_batches(model, n, schedule, seed, noise)), axis=1)
+    return np.concatenate(list(_batches(model, n, schedule, seed, noise, every_state=True)), axis=1)
 
 
 class _Sampler(keras.Model):
@@ -89,20 +93,27 @@ def _sampler(model):
     return sampler
 
 
-def _batches(model, n, schedule, seed, noise):
-    """Yield `(timesteps + 1, batch, height, width, channels)`, one batch after another."""
-    schedule = check_linear(schedule or linear_schedule())
-    image_shape = model.input_shape[0][1:]
+def _batches(model, n, schedule, seed, noise, every_state):
+    """Yield `(timesteps + 1, batch, height, width, channels)`, one batch after another.
+
+    The caller keeps every state of every batch, or the last ones only.
+    """
+    image_shape = check_model(model).input_shape[0][1:]
+    schedule = check_linear(schedule)
     if noise is None:
-        check_whole("n", n)
+        n = check_whole("n", n)
     else:
-        noise = np.asarray(noise, np.float32)
+        noise = check_noise(noise)
         n = len(noise) if noise.ndim else 0
-        if n == 0 or noise.shape[1:] != image_shape or not np.isfinite(noise).all():
+        if n == 0 or noise.shape[1:] != image_shape:
             raise ValueError(
                 f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)} "
                 "with n of at least 1."
             )
+    states = 1 + schedule.timesteps
+    pictures = n * states if every_state else max(n, min(n, BATCH_SIZE) * states)
+    asked = f"n is {n} and timesteps {schedule.timesteps}"
+    check_size(asked, pictures * math.prod(image_shape))
     levels = np.stack([schedule.noise[:-1], schedule.noise[1:]], axis=1).astype(np.float32)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):

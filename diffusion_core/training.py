@@ -12,11 +12,15 @@ from keras import ops
 from tqdm.auto import tqdm
 
 from diffusion_core import checkpoints
-from diffusion_core.data import check_images, check_whole
+from diffusion_core.checks import brief, check_images, check_number, check_path, check_whole
 from diffusion_core.forward import forward_noise
+from diffusion_core.model import check_model
 from diffusion_core.saver import Saver
-from diffusion_core.schedule import Schedule, check_linear, linear_schedule
+from diffusion_core.schedule import Schedule, check_linear, check_schedule
 
+# Keras counts steps in 32 bits.
+MOST_STEPS = 2**31 - 1
+YEAR_MINUTES = 366 * 24 * 60
 HISTORY_COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
 
 
@@ -59,16 +63,42 @@ def compile_model(
         loss: "mean_absolute_error" (the article's) or any other loss of Keras.
 
     Raises:
-        ValueError: `total_steps` below 1.
+        TypeError, ValueError: no network, `total_steps` below 1, a `learning_rate` that is neither
+            a number from 0 to 1,000 nor a rule, or a loss that Keras does not know.
     """
-    check_whole("total_steps", total_steps)
-    if isinstance(learning_rate, (int, float)):
+    _check_network(model)
+    total_steps = check_whole("total_steps", total_steps, most=MOST_STEPS)
+    learning_rate, loss = _check_rate(learning_rate), _check_loss(loss)
+    if isinstance(learning_rate, float):
         learning_rate = keras.optimizers.schedules.PolynomialDecay(
             learning_rate, total_steps, end_learning_rate=0.0
         )
     # Keras leaves XLA off on CPUs, where this network trains faster with it (bench/results).
     model.compile(optimizer=AveragingAdam(learning_rate), loss=loss, jit_compile=True)
     model.optimizer.build(model.trainable_variables)
+
+
+def _check_network(model):
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model is {brief(model)}; expected a network of make_model.")
+
+
+def _check_rate(learning_rate):
+    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return learning_rate
+    return check_number("learning_rate", learning_rate, most=1000)
+
+
+def _check_loss(loss):
+    try:
+        known = keras.losses.get(loss)
+    except Exception:  # Keras raises several kinds, some for texts that it takes for code
+        known = None
+    if known is None:
+        raise ValueError(
+            f'loss is {brief(loss)}; expected a loss of Keras, such as "mean_absolute_error".'
+        )
+    return loss
 
 
 def draw_batch(
@@ -82,7 +112,15 @@ def draw_batch(
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
         shape of `images`, the two levels `(n, 1)`.
+
+    Raises:
+        TypeError, ValueError: images as in `forward_noise`, no schedule, or a `seed` or `step`
+            that is not a whole number in [0, 2³²).
     """
+    images = check_images(images)
+    schedule = check_schedule(schedule)
+    seed = check_whole("seed", seed, least=0)
+    step = check_whole("step", step, least=0)
     random = np.random.default_rng([seed, 1, step])
     flip = random.random(len(images)) < 0.5
     images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
@@ -105,9 +143,11 @@ def train_one(
         seed: the draws of the optimizer's `k`-th step depend on `(seed, k)` alone.
 
     Raises:
+        TypeError: a model, images, schedule or seed of another type.
         ValueError: a model that is not compiled, images of another shape than the model's, a
             schedule without `signal + noise = 1`, or a loss that is NaN or infinite.
     """
+    check_model(model)
     if not isinstance(getattr(model, "optimizer", None), AveragingAdam):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
@@ -118,8 +158,8 @@ def train_one(
             f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
             "build it with make_model(image_shape=images.shape[1:])."
         )
-    check_whole("seed", seed, least=0)
-    schedule = check_linear(schedule or linear_schedule())
+    seed = check_whole("seed", seed, least=0)
+    schedule = check_linear(schedule)
     step, rate = int(model.optimizer.iterations), float(model.optimizer.learning_rate)
     loss = float(model.train_on_batch(*draw_batch(images, schedule, seed, step)))
     if not np.isfinite(loss):
@@ -171,7 +211,7 @@ def train(
         seed: decides every draw of the run.
         weights_dir: where a state is saved after every epoch; None saves nothing. A save that
             fails gives a warning, and training goes on.
-        save_minutes: a state is also saved when the last one is so many minutes old.
+        save_minutes: a state is also saved when the last one is so many minutes old, up to a year.
         callback: called as `callback(epoch, model, history)` with the averaged weights in the
             model, after every `callback_every`-th epoch and the last one. If the process was
             killed meanwhile, it is called again for the same epoch.
@@ -180,27 +220,33 @@ def train(
         The history, a dict of lists with one entry an epoch; `HISTORY_COLUMNS` names them.
 
     Raises:
-        TypeError, ValueError: bad images, schedule or numbers; a state of another network or
-            another configuration, and then the model is unchanged; a loss that is NaN or infinite,
-            and then the saved states are from before.
+        TypeError, ValueError: a bad model, images, schedule, number, path or callback; a state of
+            another network or another configuration, and then the model is unchanged; a loss that
+            is NaN or infinite, and then the saved states are from before.
         OSError: the folder cannot be used, another process trains into it, or the last state could
             not be saved. In the last case the model holds the averaged weights all the same.
         KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
     """
+    _check_network(model)
     images = check_images(images)
-    check_whole("epochs", epochs)
-    check_whole("batch_size", batch_size)
-    check_whole("callback_every", callback_every)
-    check_whole("seed", seed, least=0)
-    schedule = check_linear(schedule or linear_schedule())
-    if not save_minutes >= 0:
-        raise ValueError(f"save_minutes is {save_minutes}; expected a number from 0.")
+    epochs = check_whole("epochs", epochs)
+    batch_size = check_whole("batch_size", batch_size)
+    callback_every = check_whole("callback_every", callback_every)
+    seed = check_whole("seed", seed, least=0)
+    schedule = check_linear(schedule)
+    learning_rate, loss = _check_rate(learning_rate), _check_loss(loss)
+    save_minutes = check_number("save_minutes", save_minutes, most=YEAR_MINUTES)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {brief(callback)}; expected a function, or None.")
+    if weights_dir is not None:
+        weights_dir = check_path("weights_dir", weights_dir)
     if batch_size > len(images):
         raise ValueError(
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
             "that many."
         )
     steps_per_epoch = len(images) // batch_size
+    check_whole("epochs", epochs, most=MOST_STEPS // steps_per_epoch)
     with nullcontext() if weights_dir is None else Saver(weights_dir, save_minutes) as saver:
         progress = {
             "history": {column: [] for column in HISTORY_COLUMNS},

@@ -167,12 +167,13 @@ def test_the_step_is_added_in_float32_even_in_half_precision(tiny):
         ({"image_shape": (32, 12, 3)}, "divisible by 8. Resize the images or give fewer widths"),
         ({"image_shape": (0, 32, 3)}, "images of 0×32"),
         ({"image_shape": (-8, 32, 3)}, "images of -8×32"),
-        ({"image_shape": (32, 32, 0)}, "channels 0; expected"),
+        ({"image_shape": (32, 32, 0)}, r"image_shape is \(32, 32, 0\); expected at"),
         ({"widths": (8,) * 6}, "cannot be halved 6 times"),
         ({"widths": ()}, "expected at least one width"),
         ({"widths": (32, 0)}, "every number at least 1"),
         ({"widths": (32, -4)}, "every number at least 1"),
-        ({"blocks": 0}, "blocks 0"),
+        ({"blocks": 0}, "blocks is 0; expected a whole number from 1 to 100"),
+        ({"widths": (2**13,)}, "at most 4096"),
     ],
 )
 def test_a_size_the_network_cannot_take_is_refused(settings, message):

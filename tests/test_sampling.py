@@ -69,7 +69,7 @@ def test_the_compiled_sampler_equals_a_plain_python_loop(network, states):
 def test_the_default_is_twenty_five_pictures_in_sixteen_linear_steps(monkeypatch):
     asked = []
 
-    def spy(model, n, schedule, seed, noise):
+    def spy(model, n, schedule, seed, noise, every_state):
         asked.append((n, schedule, seed, noise))
         yield np.zeros((1, 1, 8, 8, 3), np.float32)
 

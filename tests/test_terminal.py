@@ -108,10 +108,13 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("evaluate --out table.md", "--out is table.md; expected a name that ends in .json"),
+        ("evaluate --out table.md", "--out is 'table.md'; expected a name that ends in .json"),
         ("evaluate --n 999", "n is 999; expected a whole number from 1000"),
-        ("sample --out cars.jpg", "--out is cars.jpg; expected a name that ends in .png or .npy"),
-        ("sample --out cars", "--out is cars; expected a name"),
+        ("sample --out cars.jpg", "--out is 'cars.jpg'; expected a name that ends in .png or .npy"),
+        ("sample --out cars", "--out is 'cars'; expected a name"),
+        ("sample --out file/cars.png", "--out is 'file/cars.png', but"),
+        ("sample --out folder.png", "--out is 'folder.png', a folder; expected the name of a file"),
+        ("sample --n 4000000000 --out cars.png", "n is 4000000000 and timesteps 16, which makes"),
         ("sample --weights huge --out cars.png", "there is no network 'huge'; expected one of"),
         ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
         ("sample --weights file --out cars.png", "there is no network 'file'"),
@@ -123,6 +126,7 @@ def test_what_cannot_be_done_ends_with_one_sentence_and_code_1(
     tiny_run, tmp_path, capsys, arguments, message
 ):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     assert run(arguments) == 1
     error = capsys.readouterr().err
