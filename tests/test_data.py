@@ -4,11 +4,13 @@ The "internet" of these tests is a small server on this machine; its CIFAR-10 is
 images, and `data.DIGESTS` holds their digests instead of the real ones.
 """
 
+import gzip
 import io
 import pickle
 import struct
 import tarfile
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -97,6 +99,7 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(data, "DOWNLOADS", ())
     monkeypatch.setattr(data, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(data, "PATIENCE_SECONDS", 0.5)
     return tmp_path
 
 
@@ -226,6 +229,38 @@ def not_http(request):
 def stalled(server):
     """Accept the question and stay silent until the test is over."""
     return lambda request: server.end.wait(5)
+
+
+def redirect(target):
+    def answer(request):
+        request.send_response(302)
+        request.send_header("Location", target)
+        request.end_headers()
+
+    return answer
+
+
+def trickle(server):
+    """Send a byte now and then, so that no single wait is long."""
+
+    def answer(request):
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            while not server.end.wait(0.05):
+                request.wfile.write(b"x")
+
+    return answer
+
+
+def promise(length, content=b""):
+    def answer(request):
+        request.send_response(200)
+        request.send_header("Content-Length", length)
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
 
 
 # --- folders ------------------------------------------------------------------------------------
@@ -528,6 +563,29 @@ def wrong_pictures():
     return tar_gz(members)
 
 
+# An array of a thousand terabytes, in thirty bytes.
+PICKLE_BOMB = b"cnumpy\nndarray\n(((I1125899906842624\ntltR."
+
+
+def archive_bomb():
+    """The head of a member of three gigabytes, which must not be unpacked to see what follows."""
+    member = tarfile.TarInfo("c/zeros")
+    member.size = 3 * 2**30
+    return gzip.compress(member.tobuf() + bytes(2**20))
+
+
+def linked_batches(target):
+    """Links where the batches should be, and nothing behind them in the archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in BATCHES:
+            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                member = tarfile.TarInfo(f"c/{name}")
+                member.type, member.linkname = kind, str(target)
+                archive.addfile(member)
+    return buffer.getvalue()
+
+
 def bad_answers(server, target):
     good = tar_gz(official_members())
     hostile = tar_gz({"c/data_batch_1": hostile_pickle(target)})
@@ -545,25 +603,48 @@ def bad_answers(server, target):
         "no picture": (whole(tar_gz({"c/train/automobile/1.png": b"x"})), "cannot identify"),
         "not http": (not_http, "."),
         "stalled": (stalled(server), "timed out"),
+        "trickle": (trickle(server), "bytes came in"),
+        "redirect to itself": (redirect("/bad"), "infinite loop"),
+        "redirect to a file": (redirect("file:///etc/passwd"), "not allowed"),
+        "redirect to nothing": (redirect("/gone"), "HTTP Error 404"),
+        "length is no number": (promise("many", good), "invalid literal"),
+        "length too small": (promise("5000", good), "."),
+        "length too large": (promise("10" * 10, good), "the download stopped at"),
+        "links": (whole(linked_batches(target)), "content check failed on 0 images"),
+        "pickle bomb": (whole(tar_gz({"c/data_batch_1": PICKLE_BOMB})), "."),
+        "archive bomb": (whole(archive_bomb()), "unpacks to more than"),
     }
+
+
+CACHED = [f"cache/simple-diffusion/cifar10-automobile-{split}.npy" for split in ("test", "train")]
+
+
+def files_below(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
 
 
 @pytest.mark.parametrize("kind", bad_answers(None, ""))
 def test_a_bad_download_gives_way_to_the_next_source(small_cifar, home, server, monkeypatch, kind):
     target = home / "it-ran"
+    server.url("/gone", not_found)
     bad = server.url("/bad", bad_answers(server, target)[kind][0])
     good = server.url("/good", whole(tar_gz(official_members())))
     monkeypatch.setattr(data, "DOWNLOADS", (bad, good))
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    monkeypatch.chdir(home)
     assert len(load_cars()) == 15
-    assert server.asked == ["/bad", "/good"]
-    assert not target.exists()
+    assert (server.asked[0], server.asked[-1]) == ("/bad", "/good")
+    assert files_below(home) == CACHED
 
 
 @pytest.mark.parametrize("kind", bad_answers(None, ""))
 def test_when_nothing_works_the_error_lists_what_was_tried_and_what_to_do(
     small_cifar, home, server, monkeypatch, kind
 ):
+    server.url("/gone", not_found)
     answer, reason = bad_answers(server, home / "it-ran")[kind]
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    monkeypatch.chdir(home)
     url = server.url("/bad", answer)
     monkeypatch.setattr(data, "DOWNLOADS", (url,))
     with pytest.raises(ConnectionError) as caught:
@@ -576,7 +657,39 @@ def test_when_nothing_works_the_error_lists_what_was_tried_and_what_to_do(
     assert lines[4].startswith(f"- {url}: ")
     assert reason in lines[4]
     assert "Set CIFAR10_DIR" in lines[5]
-    assert not (home / "cache").exists()
+    assert files_below(home) == []
+
+
+def test_a_redirect_is_followed(small_cifar, home, server, monkeypatch):
+    server.url("/moved", whole(tar_gz(official_members())))
+    monkeypatch.setattr(data, "DOWNLOADS", (server.url("/old", redirect("/moved")),))
+    assert len(load_cars()) == 15
+
+
+def test_a_download_without_an_end_is_given_up(small_cifar, home, server, monkeypatch):
+    def endless(request):
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            while not server.end.is_set():
+                request.wfile.write(bytes(1 << 16))
+
+    monkeypatch.setattr(data, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(data, "DOWNLOADS", (server.url("/zeros", endless),))
+    with pytest.raises(ConnectionError, match="the download is larger than 1048576 bytes"):
+        load_cars()
+
+
+def test_links_before_the_batches_change_nothing(small_cifar, home, server, monkeypatch):
+    """A link is no file; the true batches behind it in the archive are read."""
+    secret = home / "secret"
+    secret.write_bytes(official_spelling(make_batch(99)))
+    # Both halves are whole archives; the first loses its end mark, two blocks of zeros and more.
+    links = gzip.decompress(linked_batches(secret)).rstrip(b"\0")
+    links += bytes(-len(links) % 512)
+    archive = gzip.compress(links + gzip.decompress(tar_gz(official_members())))
+    monkeypatch.setattr(data, "DOWNLOADS", (server.url("/cifar.tgz", whole(archive)),))
+    assert as_set(load_cars()) == as_set(pictures(CAR, FILES))
 
 
 def test_a_server_that_is_not_there_is_listed(home, server, monkeypatch):
