@@ -1,0 +1,242 @@
+"""Run the chapters as a reader would, in a fresh environment with other versions.
+
+    python tests/environments/run.py colab     # the versions of Colab, and its ways
+    python tests/environments/run.py oldest    # the oldest versions that pyproject.toml allows
+    python tests/environments/run.py newest    # the newest versions that there are
+    python tests/environments/run.py colab 01 05 06    # only these chapters
+
+Prints the versions and a line for each chapter; ends with 1 if one failed. Needs `uv` beside this
+Python, whose version every environment gets, and the cars as `load_cars` finds them: set
+CIFAR10_DIR where nothing can be downloaded.
+
+`oldest` and `newest` install the package from a built wheel, and run one chapter after the other in
+one folder outside the repository. `colab` leaves the installing to the first cell of each chapter,
+which gets the last commit of this repository; every chapter is a session of its own, on an empty
+machine. The reader declines Drive in chapter 1 and mounts it from chapter 2 on, so the cars and the
+weights of chapter 5 must reach later chapters by way of Drive alone.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import set_url  # noqa: E402
+
+# Colab in August 2026, as far as the chapters use it.
+COLAB = (
+    "tensorflow==2.20.0",
+    "keras==3.13.2",
+    "numpy==2.1.3",
+    "matplotlib==3.10.0",
+    "ipywidgets==7.7.1",
+    "ipython==7.34.0",
+    "ipykernel<7",
+    "pillow==11.3.0",
+    "safetensors==0.8.0",
+    "tqdm==4.67.3",
+    "scikit-learn",
+)
+SHOWN = sorted({pin.split("==")[0].split("<")[0] for pin in COLAB} | {"prdc", "diffusion-core"})
+CONTENT = Path("/content")
+TIMEOUT_SECONDS = 900
+
+
+def main() -> int:
+    """Build one environment, run the chapters in it, and return the exit code."""
+    parser = argparse.ArgumentParser(description="Run the chapters in a fresh environment.")
+    parser.add_argument("environment", choices=("colab", "oldest", "newest"))
+    parser.add_argument("chapters", nargs="*", help="such as 01 05; all when none is named")
+    options = parser.parse_args()
+    chapters = sorted((ROOT / "book").glob("*.ipynb"))
+    if options.chapters:
+        chapters = [path for path in chapters if path.name[:2] in options.chapters]
+    with tempfile.TemporaryDirectory(prefix="simple-diffusion-") as folder:
+        folder = Path(folder)
+        python = install(options.environment, folder)
+        run = in_colab if options.environment == "colab" else in_one_folder
+        passed = run(python, folder, chapters)
+        show_versions(python)
+    print(f"{options.environment}: {sum(passed)} of {len(chapters)} chapters passed")
+    return 0 if chapters and all(passed) else 1
+
+
+def install(environment: str, folder: Path) -> Path:
+    """Make the environment and return its Python."""
+    python = folder / "venv" / "bin" / "python"
+    uv("venv", "--seed", "--python", sys.executable, folder / "venv")
+    if environment == "colab":
+        packages = COLAB
+    else:
+        uv("build", "--wheel", "--out-dir", folder / "dist", ROOT)
+        (wheel,) = (folder / "dist").glob("*.whl")
+        # Of a wheel, uv would choose the newest dependencies; of a project, what it is told.
+        resolution = "lowest-direct" if environment == "oldest" else "highest"
+        pins = folder / "pins.txt"
+        of_project = ("--resolution", resolution, "--python", python, "--output-file", pins)
+        uv("pip", "compile", "--quiet", ROOT / "pyproject.toml", *of_project)
+        packages = (wheel, "--requirements", pins, "ipykernel")
+    uv("pip", "install", "--python", python, *packages, "nbclient")
+    return python
+
+
+def uv(*arguments):
+    """Run uv, and end with its own words where it fails."""
+    command = [sys.executable, "-m", "uv", *map(str, arguments)]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(f"failed: {' '.join(command)}")
+
+
+def show_versions(python: Path) -> None:
+    """Print the versions that the chapters met."""
+    code = """
+import importlib.metadata as metadata, platform, sys
+print("python", platform.python_version())
+for name in sys.argv[1:]:
+    try:
+        print(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        print(name, "is not installed")
+"""
+    subprocess.run([python, "-c", code, *SHOWN], check=True)
+
+
+def in_one_folder(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
+    """Run the chapters one after the other, as on a reader's own machine."""
+    work = folder / "work"
+    return [execute(python, chapter, work, surroundings(folder)) for chapter in chapters]
+
+
+def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
+    """Run every chapter in a session of its own, with Drive from chapter 2 on."""
+    drive = folder / "drive"
+    drive.mkdir()
+    set_up_kernel(folder / "ipython")
+    passed = []
+    with content_folder():
+        for chapter in chapters:
+            # A new session is an empty machine; only Drive is what it was.
+            session = folder / f"session-{chapter.stem}"
+            mounted = CONTENT / "drive"
+            shutil.rmtree(mounted, ignore_errors=True)
+            use_drive = not chapter.name.startswith("01")
+            environment = colab_surroundings(session, drive, folder / "ipython")
+            done = execute(python, chapter, session / "content", environment, use_drive)
+            if done and mounted.is_dir() != use_drive:
+                print(f"{chapter.stem}: Drive is {'not ' if use_drive else ''}mounted")
+                done = False
+            passed.append(done)
+        shutil.rmtree(CONTENT / "drive", ignore_errors=True)
+    names = sorted(str(path.relative_to(drive)) for path in drive.rglob("*") if path.is_file())
+    print("on Drive:", *names, sep="\n  ")
+    if any(chapter.name.startswith("05") for chapter in chapters):
+        kept = any("weights/chapter-5/state-" in name for name in names)
+        print(f"weights of chapter 5 on Drive: {'yes' if kept else 'NO'}")
+        passed.append(kept)
+    return passed
+
+
+class content_folder:  # noqa: N801
+    """Colab's own folder, for the length of a `with` block."""
+
+    def __enter__(self):
+        """Make it, or take an empty one."""
+        self.made = not CONTENT.exists()
+        try:
+            CONTENT.mkdir(exist_ok=True)
+            (CONTENT / "drive").mkdir()
+            (CONTENT / "drive").rmdir()
+        except OSError as error:
+            sys.exit(
+                f"{CONTENT} cannot be used ({error}); expected an empty folder of yours: "
+                f'sudo install -d -o "$USER" {CONTENT}'
+            )
+
+    def __exit__(self, *error):
+        """Remove what was made."""
+        if self.made:
+            CONTENT.rmdir()
+
+
+def set_up_kernel(ipython: Path) -> None:
+    """Let every kernel load `google.colab` as Colab's do."""
+    profile = ipython / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_kernel_config.py").write_text(
+        'c.InteractiveShellApp.extensions = ["google.colab"]\n'
+    )
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """Return the environment variables of a machine that knows nothing of this one's settings."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "JUPYTER", "IPYTHON", "SIMPLE_DIFFUSION"))
+    }
+    return environment | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+
+
+def colab_surroundings(session: Path, drive: Path, ipython: Path) -> dict[str, str]:
+    """Return the environment variables of one session in Colab."""
+    environment = surroundings(session) | {
+        "IPYTHONDIR": str(ipython),
+        "PYTHONPATH": str(HERE),
+        "COLAB_DRIVE": str(drive),
+        "XDG_CACHE_HOME": str(session / "cache"),
+        "KERAS_HOME": str(session / "keras"),
+        # Let pip find the published repository here.
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
+        "GIT_CONFIG_VALUE_0": set_url.stated_url(),
+    }
+    folder = environment.get("CIFAR10_DIR")
+    if folder and folder != "stand-in":
+        # In Colab nobody sets this; so it becomes a download that Keras left behind.
+        del environment["CIFAR10_DIR"]
+        (session / "keras" / "datasets").mkdir(parents=True)
+        (session / "keras" / "datasets" / "cifar-10-batches-py").symlink_to(Path(folder).resolve())
+    return environment
+
+
+def execute(python, chapter, folder, environment, use_drive=False) -> bool:
+    """Run one chapter in a folder, print how it went, and return whether it passed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = chapter.read_text()
+    if use_drive:
+        assert text.count("use_drive = False") == 1
+        text = text.replace("use_drive = False", "use_drive = True")
+    (folder / chapter.name).write_text(text)
+    start = time.perf_counter()
+    result = subprocess.run(
+        [python.with_name("jupyter-execute"), f"--timeout={TIMEOUT_SECONDS}", chapter.name],
+        cwd=folder,
+        # %pip and the kernel's own Python are those of the environment.
+        env={**environment, "PATH": f"{python.parent}{os.pathsep}{environment['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    verdict = "FAIL" if result.returncode else "pass"
+    print(f"{chapter.stem}: {verdict}, {time.perf_counter() - start:.0f} s", flush=True)
+    if result.returncode:
+        print(result.stdout[-4000:], flush=True)
+    return result.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
