@@ -37,10 +37,14 @@ def default_weights_dir() -> Path:
 
 
 def check_folder(weights_dir: str | Path) -> Path:
-    """Return the folder as a path; raise `NotADirectoryError` if a file stands in its place."""
+    """Return the folder as a path.
+
+    Raises `NotADirectoryError` if a file stands in its place, or in that of a folder above it.
+    """
     folder = Path(weights_dir)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected a folder for weights.")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file; expected a folder for weights.")
     return folder
 
 

@@ -97,7 +97,7 @@ def test_every_public_name_says_what_it_is():
 
 
 def test_no_stage_imports_a_later_one():
-    order = ["files", "data", "schedule", "forward", "model", "classifier", "checkpoints"]
+    order = ["checks", "files", "data", "schedule", "forward", "model", "classifier", "checkpoints"]
     order += ["training", "sampling", "evaluation"]
     for number, module in enumerate(order):
         text = (ROOT / "diffusion_core" / f"{module}.py").read_text()

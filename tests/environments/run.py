@@ -222,7 +222,12 @@ def execute(python, chapter, folder, environment, use_drive=False) -> bool:
     (folder / chapter.name).write_text(text)
     start = time.perf_counter()
     result = subprocess.run(
-        [python.with_name("jupyter-execute"), f"--timeout={TIMEOUT_SECONDS}", chapter.name],
+        [
+            python.with_name("jupyter-execute"),
+            f"--timeout={TIMEOUT_SECONDS}",
+            f"--startup_timeout={TIMEOUT_SECONDS}",
+            chapter.name,
+        ],
         cwd=folder,
         # %pip and the kernel's own Python are those of the environment.
         env={**environment, "PATH": f"{python.parent}{os.pathsep}{environment['PATH']}"},
