@@ -68,6 +68,13 @@ def test_the_answer_is_float32_even_for_float64_noise(images, noise):
     assert x_t.dtype == x_next.dtype == np.float32
 
 
+@pytest.mark.parametrize("t", [np.int8(127), np.uint8(255)])
+def test_the_next_step_is_counted_beyond_eight_bits(images, noise, t):
+    schedule = linear_schedule(300)
+    expected = forward_noise(images, int(t), schedule, noise=noise)
+    np.testing.assert_array_equal(forward_noise(images, t, schedule, noise=noise), expected)
+
+
 def test_the_noise_of_an_image_does_not_depend_on_the_others(images):
     np.testing.assert_array_equal(
         forward_noise(images[:2], 4, seed=9)[0], forward_noise(images, 4, seed=9)[0][:2]

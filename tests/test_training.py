@@ -473,11 +473,12 @@ def test_a_seed_that_is_not_a_whole_number_is_refused(tiny, ready, monkeypatch, 
         train_one(ready, GOOD, seed=seed)
 
 
-def test_a_file_where_the_weights_folder_should_be_is_refused(tiny, tmp_path):
+@pytest.mark.parametrize("below", ["", "run", "runs/first"])
+def test_a_file_where_the_weights_folder_should_be_is_refused(tiny, tmp_path, below):
     file = tmp_path / "weights"
     file.write_text("")
     with pytest.raises(NotADirectoryError, match="weights is a file; expected a folder"):
-        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, weights_dir=file)
+        train(tiny(widths=(4,)), GOOD, epochs=1, batch_size=4, weights_dir=file / below)
 
 
 @pytest.mark.parametrize("minutes", [-1, float("nan")])

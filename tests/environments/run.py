@@ -76,7 +76,8 @@ def install(environment: str, folder: Path) -> Path:
     if environment == "colab":
         packages = COLAB
     else:
-        uv("build", "--wheel", "--out-dir", folder / "dist", ROOT)
+        # By way of the source archive, since a wheel built here could hold what was deleted.
+        uv("build", "--quiet", "--out-dir", folder / "dist", ROOT)
         (wheel,) = (folder / "dist").glob("*.whl")
         # Of a wheel, uv would choose the newest dependencies; of a project, what it is told.
         resolution = "lowest-direct" if environment == "oldest" else "highest"
