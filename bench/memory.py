@@ -14,9 +14,9 @@ from process import peak_megabytes
 from recording import write_results
 
 RUNS = [("nothing yet", 0)]
-RUNS += [("training", batch) for batch in (16, 64, 256)]
+RUNS += [("training", batch) for batch in (16, 64, 128)]
 RUNS += [("drawing", pictures) for pictures in (25, 100, 400)]
-STEPS = 3
+STEPS = 2
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python bench/scaling.py
 
-Writes results/scaling.json. One machine's CPU pretends to be one, two or four devices, which share
+Writes results/scaling.json. One machine's CPU pretends to be one or two devices, which share
 its cores, so nothing can become faster here: the figures show what the sharing itself costs. They
 are processor times, so that other work on the machine does not count. One process for each row,
 the network of the book, batches of 64; the first steps, which compile, are not counted.
@@ -17,13 +17,13 @@ import time
 import numpy as np
 from recording import write_results
 
-BATCH_SIZE, WARM_UP, STEPS = 64, 2, 8
+BATCH_SIZE, WARM_UP, STEPS = 64, 1, 4
 
 
 def main() -> None:
     rows = []
     for backend in ("jax", "tensorflow"):
-        for count in (1, 2, 4):
+        for count in (1, 2):
             child = subprocess.run(
                 [sys.executable, __file__, str(count)],
                 env=os.environ

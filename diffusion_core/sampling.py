@@ -87,7 +87,8 @@ class _Sampler(keras.Model):
 @lru_cache(maxsize=8)
 def _sampler(model):
     sampler = _Sampler(model)
-    sampler.compile(jit_compile=True)
+    # PyTorch's compiler takes longer than it saves here.
+    sampler.compile(jit_compile=keras.backend.backend() != "torch")
     return sampler
 
 
