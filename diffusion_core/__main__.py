@@ -15,6 +15,7 @@ import numpy as np
 from diffusion_core import (
     checkpoints,
     data,
+    devices,
     evaluation,
     figures,
     files,
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, MemoryError) as error:
         print(f"diffusion_core {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -93,6 +94,7 @@ def _parser():
     train.add_argument(
         "--save-minutes", type=_minutes, default=10, help="save so often within epochs too (10)"
     )
+    train.add_argument("--devices", type=_whole(1), help="share every batch among so many GPUs")
     train.add_argument("--images", type=_whole(1), help="use only so many of the 5,000 cars")
 
     weights = {"default": "small", "help": "a shipped network or a folder (small)"}
@@ -176,8 +178,11 @@ def _train(options):
 
     # The first weights are draws too.
     keras.utils.set_random_seed(options.seed)
+    network = model.make_model()
+    if options.devices:
+        network = devices.spread(network, options.devices)
     training.train(
-        model.make_model(),
+        network,
         cars,
         epochs=options.epochs,
         batch_size=options.batch_size,

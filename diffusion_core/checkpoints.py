@@ -61,13 +61,25 @@ def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray],
     """
     about = {
         "settings": model.settings,
-        "step": int(model.optimizer.iterations),
+        "step": steps_done(model),
         "versions": versions(),
         **json.loads(json.dumps(progress)),
     }
     # What Keras returns may share its memory with the variable; np.array copies.
     copied = {k: np.array(keras.ops.convert_to_numpy(v)) for k, v in _variables(model).items()}
     return copied, about
+
+
+def steps_done(model: keras.Model) -> int:
+    """Return how many steps the optimizer of a model took."""
+    # On several devices TensorFlow's count has no `int` of its own.
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+
+
+def averages(model: keras.Model) -> list[keras.Variable]:
+    """Return the averaged weights of a training model, in the order of `trainable_variables`."""
+    # In float16 Keras wraps the optimizer in one that scales the loss.
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer).averages
 
 
 def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
@@ -145,7 +157,11 @@ def check_configuration(path: str | Path, configuration: dict) -> None:
             f"{path} has format 1, with which training cannot go on, only load_weights_dir works; "
             "give another weights_dir."
         )
-    saved, wanted = about["configuration"], json.loads(json.dumps(configuration))
+    # Before there was half precision, configurations did not name their precision.
+    saved, wanted = (
+        {"precision": "float32", **json.loads(json.dumps(given))}
+        for given in (about["configuration"], configuration)
+    )
     differing = [
         f"{name} is {_brief(wanted.get(name))} and was {_brief(saved.get(name))}"
         for name in {**saved, **wanted}
@@ -277,19 +293,15 @@ def _place(path):
 
 def _variables(model):
     """Name every variable of a training model; the averages can be found without an optimizer."""
-    optimizer = model.optimizer
-    averages = {
-        f"averages/{variable.path}": average
-        for variable, average in zip(model.trainable_variables, optimizer.averages, strict=True)
-    }
-    stored = {id(average) for average in optimizer.averages}
+    pairs = zip(model.trainable_variables, averages(model), strict=True)
+    stored = {id(average) for average in averages(model)}
     return {
         **{f"weights/{variable.path}": variable for variable in model.variables},
-        **averages,
+        **{f"averages/{variable.path}": average for variable, average in pairs},
         # The first part of a path is the optimizer's own name, which changes with every compile.
         **{
             f"optimizer/{slot.path.split('/', 1)[-1]}": slot
-            for slot in optimizer.variables
+            for slot in model.optimizer.variables
             if id(slot) not in stored
         },
     }

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from diffusion_core.checks import check_size, check_whole
+from diffusion_core.devices import explain_full_memory
 from diffusion_core.forward import check_noise, gaussian_noise
 from diffusion_core.model import check_model
 from diffusion_core.schedule import Schedule, check_linear
@@ -69,7 +70,8 @@ class _Sampler(keras.Model):
     """The loop over the steps as a model without weights of its own, so that Keras compiles it."""
 
     def __init__(self, network):
-        super().__init__(name="sampler")
+        # A sampler in half precision would round every state on the way.
+        super().__init__(name="sampler", dtype="float32")
         self.network = network
 
     def call(self, inputs):
@@ -89,7 +91,8 @@ class _Sampler(keras.Model):
 @lru_cache(maxsize=8)
 def _sampler(model):
     sampler = _Sampler(model)
-    sampler.compile(jit_compile=True)
+    # PyTorch's compiler takes longer than it saves here.
+    sampler.compile(jit_compile=keras.backend.backend() != "torch")
     return sampler
 
 
@@ -121,6 +124,10 @@ def _batches(model, n, schedule, seed, noise, every_state):
             start = gaussian_noise(size, image_shape, seed, first)
         else:
             start = np.resize(noise[first : first + size], (size, *image_shape))
-        states = np.asarray(_sampler(model).predict_on_batch([start, levels]))
+        with explain_full_memory(
+            f"the memory does not hold {size} pictures at once; draw fewer in one call, such as "
+            f"n={max(1, size // 2)}."
+        ):
+            states = np.asarray(_sampler(model).predict_on_batch([start, levels]))
         # The last batch is drawn whole, so that one compiled shape serves all, and cut here.
         yield np.concatenate([start[None], states])[:, : n - first]

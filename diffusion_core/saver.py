@@ -103,7 +103,7 @@ class Saver:
             ValueError: as in `offer`.
         """
         self._collect(wait=True)
-        step = int(model.optimizer.iterations)
+        step = checkpoints.steps_done(model)
         if self._step != step:
             self._start(model, progress)
             writing, self._writing = self._writing, None
@@ -120,12 +120,12 @@ class Saver:
         """Save the state as `save` does, and say in one sentence where it is."""
         path = self.save(model, progress)
         tqdm.write(
-            f"Stopped at step {int(model.optimizer.iterations)}; saved as {path}, from where the "
+            f"Stopped at step {checkpoints.steps_done(model)}; saved as {path}, from where the "
             "same call goes on."
         )
 
     def _start(self, model, progress):
-        step = int(model.optimizer.iterations)
+        step = checkpoints.steps_done(model)
         copied = checkpoints.snapshot(model, progress)
         self._last, self._wanted = time.monotonic(), False
 

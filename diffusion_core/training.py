@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from diffusion_core import checkpoints
+from diffusion_core import checkpoints, devices
 from diffusion_core.checks import brief, check_images, check_number, check_path, check_whole
 from diffusion_core.forward import forward_noise
 from diffusion_core.model import check_model
@@ -74,8 +74,10 @@ def compile_model(
             learning_rate, total_steps, end_learning_rate=0.0
         )
     # Keras leaves XLA off on CPUs, where this network trains faster with it (bench/results).
-    model.compile(optimizer=AveragingAdam(learning_rate), loss=loss, jit_compile=True)
-    model.optimizer.build(model.trainable_variables)
+    xla = keras.backend.backend() == "jax" or not devices.is_spread(model)
+    with devices.home(model):
+        model.compile(optimizer=AveragingAdam(learning_rate), loss=loss, jit_compile=xla)
+        model.optimizer.build(model.trainable_variables)
 
 
 def _check_network(model):
@@ -144,11 +146,15 @@ def train_one(
 
     Raises:
         TypeError: a model, images, schedule or seed of another type.
-        ValueError: a model that is not compiled, images of another shape than the model's, a
-            schedule without `signal + noise = 1`, or a loss that is NaN or infinite.
+        ValueError: a model that is not compiled, images of another shape than the model's or not
+            to be shared out equally by its devices, a schedule without `signal + noise = 1`, or a
+            loss that is NaN or infinite.
+        MemoryError: the step does not fit; the text names a smaller batch to try.
     """
     check_model(model)
-    if not isinstance(getattr(model, "optimizer", None), AveragingAdam):
+    optimizer = getattr(model, "optimizer", None)
+    # In float16 Keras wraps the optimizer in one that scales the loss.
+    if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), AveragingAdam):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
@@ -160,8 +166,16 @@ def train_one(
         )
     seed = check_whole("seed", seed, least=0)
     schedule = check_linear(schedule)
-    step, rate = int(model.optimizer.iterations), float(model.optimizer.learning_rate)
-    loss = float(model.train_on_batch(*draw_batch(images, schedule, seed, step)))
+    devices.check_shares(model, len(images))
+    step, rate = checkpoints.steps_done(model), float(model.optimizer.learning_rate)
+    question, answer = draw_batch(images, schedule, seed, step)
+    fewer = devices.smaller_batch(model, len(images))
+    with devices.explain_full_memory(
+        f"the memory does not hold a training step of {len(images)} images; "
+        + (f"try batch_size={fewer}, with" if fewer else "make a network of smaller widths, for")
+        + " another weights_dir."
+    ):
+        loss = devices.train_on_batch(model, question, answer)
     if not np.isfinite(loss):
         raise ValueError(
             f"the loss is {loss} at step {step}, where the learning rate was {rate:g}; train anew "
@@ -199,7 +213,9 @@ def train(
     another end of the process loses what was done since the last state.
 
     Args:
-        model: a network of `make_model`; its optimizer is made anew.
+        model: a network of `make_model`, or of `devices.spread` to train on several devices; its
+            optimizer is made anew. In half precision if `keras.config.set_dtype_policy` asked for
+            "mixed_float16" or "mixed_bfloat16" when it was made.
         images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
         epochs: how many epochs the whole run has, those before an interruption included. It may
             be raised later. The learning rate falls to zero at its end, so the rate then jumps up
@@ -225,7 +241,11 @@ def train(
             is NaN or infinite, and then the saved states are from before.
         OSError: the folder cannot be used, another process trains into it, or the last state could
             not be saved. In the last case the model holds the averaged weights all the same.
+        MemoryError: as in `train_one`; the saved states are from before.
         KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
+
+    In several processes (see `examples/several_machines.py`) all give the same arguments and all
+    call the callback; the first one alone writes states, and notices signals.
     """
     _check_network(model)
     images = check_images(images)
@@ -245,18 +265,21 @@ def train(
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
             "that many."
         )
+    devices.check_shares(model, batch_size)
     steps_per_epoch = len(images) // batch_size
     check_whole("epochs", epochs, most=MOST_STEPS // steps_per_epoch)
-    with nullcontext() if weights_dir is None else Saver(weights_dir, save_minutes) as saver:
+    saves = weights_dir is not None and devices.is_first()
+    with Saver(weights_dir, save_minutes) if saves else nullcontext() as saver:
         progress = {
             "history": {column: [] for column in HISTORY_COLUMNS},
             "losses": [],
             "seconds": 0.0,
         }
         latest = None
-        if saver:
+        if weights_dir is not None:
             configuration = {
                 **model.settings,
+                "precision": model.dtype_policy.name,
                 "batch_size": batch_size,
                 "learning_rate": _as_json(learning_rate),
                 "loss": _as_json(keras.losses.get(loss)),
@@ -266,12 +289,14 @@ def train(
                 "images_sha256": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
             }
             latest = checkpoints.find_latest(weights_dir)
+            devices.check_same(latest.name if latest else "none")
         if latest:
             checkpoints.check_configuration(latest, configuration)
         compile_model(model, epochs * steps_per_epoch, learning_rate, loss)
         if latest:
             about = checkpoints.restore(model, latest)
-            checkpoints.set_aside(latest)
+            if saver:
+                checkpoints.set_aside(latest)
             progress = {name: about[name] for name in progress}
         if saver:
             progress |= {"configuration": configuration, "epochs": epochs}
@@ -301,7 +326,7 @@ def train(
                     bar.update()
                 row = (
                     epoch,
-                    int(model.optimizer.iterations),
+                    checkpoints.steps_done(model),
                     float(np.mean(losses)),
                     float(model.optimizer.learning_rate),
                     speed,
@@ -342,7 +367,7 @@ def _as_json(choice):
 @contextmanager
 def averaged_weights(model: keras.Model):
     """Put the averaged weights into a training model for the length of a `with` block."""
-    plain = [ops.copy(variable) for variable in model.trainable_variables]
+    plain = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
     _assign_averages(model)
     try:
         yield model
@@ -352,5 +377,8 @@ def averaged_weights(model: keras.Model):
 
 
 def _assign_averages(model):
-    for variable, average in zip(model.trainable_variables, model.optimizer.averages, strict=True):
-        variable.assign(average)
+    for variable, average in zip(
+        model.trainable_variables, checkpoints.averages(model), strict=True
+    ):
+        # A copy, since JAX steps overwrite the memory of what they are given.
+        variable.assign(ops.copy(average))

@@ -1,7 +1,9 @@
-"""The same code on JAX: the same weights and noise give the same pictures and the same loss."""
+"""The same code on JAX and PyTorch: the same weights and noise give the same answers."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,78 +12,140 @@ import keras
 import numpy as np
 import pytest
 
-from diffusion_core import compile_model, predict, train_one
+from diffusion_core import compile_model, draw_batch, linear_schedule, predict, train, train_one
 
 ROOT = Path(__file__).parent.parent
+FIRST_EPOCH = "state-000001-000000002.safetensors"
 
 OTHER_BACKEND = """
-import json, sys
+import json, sys, warnings
 import keras
 import numpy as np
-from diffusion_core import compile_model, make_model, predict, train_one
+from diffusion_core import compile_model, make_model, predict, train, train_one
 
-folder = sys.argv[1]
+warnings.simplefilter("ignore")
+folder, trains = sys.argv[1], sys.argv[2] == "trains"
 given = np.load(f"{folder}/given.npz")
-network = make_model((8, 8, 3), (4,))
-network.set_weights([given[f"weight_{i}"] for i in range(len(network.weights))])
-pictures = predict(network, 3, seed=5)
-compile_model(network, 10, 1e-3)
-losses = [train_one(network, given["images"], seed=7) for _ in range(2)]
-averages = [np.asarray(a) for a in network.optimizer.averages]
-np.savez(f"{folder}/found.npz", pictures=pictures,
-         **{f"average_{i}": a for i, a in enumerate(averages)})
-print(json.dumps({"backend": keras.backend.backend(), "losses": losses,
-                  "tensorflow": "tensorflow" in sys.modules}))
+
+def make():
+    network = make_model((8, 8, 3), (4,))
+    network.set_weights([given[f"weight_{i}"] for i in range(len(network.weights))])
+    return network
+
+network = make()
+question = [given[f"question_{i}"] for i in range(3)]
+found = {"forward": keras.ops.convert_to_numpy(network(question)),
+         "pictures": predict(network, 3, seed=5)}
+about = {"backend": keras.backend.backend(), "tensorflow": "tensorflow" in sys.modules}
+if trains:
+    compile_model(network, 10, 1e-3)
+    about["losses"] = [train_one(network, given["images"], seed=7) for _ in range(2)]
+    for i, average in enumerate(network.optimizer.averages):
+        found[f"average_{i}"] = np.asarray(average)
+    settings = {"epochs": 2, "batch_size": 8}
+    about["whole"] = train(make(), given["images"], **settings,
+                           weights_dir=f"{folder}/there")["loss"]
+    about["continued"] = train(make(), given["images"], **settings,
+                               weights_dir=f"{folder}/here-to-there")["loss"]
+np.savez(f"{folder}/found.npz", **found)
+print(json.dumps(about))
 """
 
 
 @pytest.fixture(scope="module")
-def both(tiny, images, no_xla, tmp_path_factory):
-    """What this backend and JAX answer from the same weights."""
-    if keras.backend.backend() == "jax":
-        pytest.skip("this run is on JAX itself")
-    folder = tmp_path_factory.mktemp("backends")
+def here(tiny, images, no_xla, tmp_path_factory):
+    """What this backend answers, and the weights that it had."""
+    folder = tmp_path_factory.mktemp("here")
     network = tiny(widths=(4,))
-    weights = {f"weight_{i}": w for i, w in enumerate(network.get_weights())}
-    np.savez(folder / "given.npz", images=images, **weights)
+    question, answer = draw_batch(images, linear_schedule(), seed=7, step=0)
+    found = {"weights": network.get_weights(), "question": question, "answer": answer}
     with no_xla():
-        here = {"pictures": predict(network, 3, seed=5)}
+        found["forward"] = keras.ops.convert_to_numpy(network(question))
+        found["pictures"] = predict(network, 3, seed=5)
         compile_model(network, 10, 1e-3)
-        here["losses"] = [train_one(network, images, seed=7) for _ in range(2)]
-    here["averages"] = [keras.ops.convert_to_numpy(a) for a in network.optimizer.averages]
+        found["losses"] = [train_one(network, images, seed=7) for _ in range(2)]
+        found["averages"] = [keras.ops.convert_to_numpy(a) for a in network.optimizer.averages]
+        whole = train(tiny(widths=(4,)), images, epochs=2, batch_size=8, weights_dir=folder)
+    return found | {"whole": whole["loss"], "folder": folder}
+
+
+def ask(backend, here, images, folder, trains):
+    """Return what another backend answers from the same weights."""
+    if keras.backend.backend() == backend:
+        pytest.skip(f"this run is on {backend} itself")
+    given = {f"weight_{i}": weight for i, weight in enumerate(here["weights"])}
+    given |= {f"question_{i}": part for i, part in enumerate(here["question"])}
+    np.savez(folder / "given.npz", images=images, **given)
+    (folder / "here-to-there").mkdir()
+    shutil.copy(here["folder"] / FIRST_EPOCH, folder / "here-to-there")
     result = subprocess.run(
-        [sys.executable, "-c", OTHER_BACKEND, str(folder)],
+        [sys.executable, "-c", OTHER_BACKEND, str(folder), "trains" if trains else "draws"],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=400,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    there = json.loads(result.stdout.splitlines()[-1])
-    found = np.load(folder / "found.npz")
-    there["pictures"] = found["pictures"]
-    there["averages"] = [found[f"average_{i}"] for i in range(len(here["averages"]))]
-    return here, there
+    return json.loads(result.stdout.splitlines()[-1]) | dict(np.load(folder / "found.npz"))
 
 
-def test_jax_runs_without_tensorflow(both):
-    assert both[1]["backend"] == "jax"
-    assert not both[1]["tensorflow"]
+@pytest.fixture(scope="module")
+def jax(here, images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jax")
+    return ask("jax", here, images, folder, trains=True) | {"folder": folder}
 
 
-def test_jax_draws_the_same_pictures(both):
-    here, there = both
+@pytest.fixture(scope="module")
+def torch(here, images, tmp_path_factory):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed here; the book's pins leave it out")
+    return ask("torch", here, images, tmp_path_factory.mktemp("torch"), trains=False)
+
+
+@pytest.fixture(params=["jax", "torch"])
+def there(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_another_backend_runs_without_tensorflow(there):
+    assert there["backend"] != "tensorflow"
+    assert not there["tensorflow"]
+
+
+def test_another_backend_gives_the_same_answer(here, there):
+    np.testing.assert_allclose(there["forward"], here["forward"], rtol=0, atol=1e-5)
+
+
+def test_another_backend_has_the_same_loss(here, there):
+    losses = [np.abs(found["forward"] - here["answer"]).mean() for found in (here, there)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_another_backend_draws_the_same_pictures(here, there):
     np.testing.assert_allclose(there["pictures"], here["pictures"], rtol=0, atol=1e-4)
 
 
-def test_jax_takes_the_same_training_steps(both):
-    here, there = both
-    np.testing.assert_allclose(there["losses"], here["losses"], rtol=1e-4)
+def test_jax_takes_the_same_training_steps(here, jax):
+    np.testing.assert_allclose(jax["losses"], here["losses"], rtol=1e-4)
 
 
-def test_jax_keeps_the_same_average(both):
-    here, there = both
-    for ours, theirs in zip(here["averages"], there["averages"], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+def test_jax_keeps_the_same_average(here, jax):
+    for number, average in enumerate(here["averages"]):
+        np.testing.assert_allclose(jax[f"average_{number}"], average, rtol=0, atol=1e-4)
+
+
+def test_a_run_of_this_backend_goes_on_under_jax(here, jax):
+    # The first epoch is read from the state, the second is computed over there.
+    assert jax["continued"][0] == here["whole"][0]
+    assert jax["continued"][1] != here["whole"][1]
+    np.testing.assert_allclose(jax["continued"], here["whole"], rtol=1e-4)
+
+
+def test_a_run_of_jax_goes_on_under_this_backend(jax, tiny, images, without_xla, tmp_path):
+    shutil.copy(jax["folder"] / "there" / FIRST_EPOCH, tmp_path)
+    with pytest.warns(UserWarning, match="written with other versions"):
+        history = train(tiny(widths=(4,)), images, epochs=2, batch_size=8, weights_dir=tmp_path)
+    assert history["loss"][0] == jax["whole"][0]
+    np.testing.assert_allclose(history["loss"], jax["whole"], rtol=1e-4)

@@ -1,0 +1,285 @@
+"""Several devices and machines: the same batch gives the same losses as on one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from diffusion_core import __main__ as terminal
+from diffusion_core import compile_model, devices, predict, sampling, train, train_one
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 400
+
+# A tiny network and sixteen random cars, the same in every process.
+COMMON = """
+import json, shutil, sys, warnings
+from functools import partial
+from pathlib import Path
+import keras
+import numpy as np
+import diffusion_core
+from diffusion_core import checkpoints, devices, make_model, normalize, predict, train
+
+warnings.simplefilter("ignore")
+folder = Path(sys.argv[1])
+cars = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3), np.uint8)
+tiny = partial(make_model, (8, 8, 3), (4,))
+"""
+
+# The example as it stands, with the tiny network and a callback that draws.
+MACHINE = (
+    COMMON
+    + """
+import runpy
+sys.argv = sys.argv[1:]
+pictures, written, write = [], [], checkpoints.write
+checkpoints.write = lambda *content: (written.append(1), write(*content))[1]
+diffusion_core.make_model = tiny
+diffusion_core.load_cars = lambda: cars
+diffusion_core.train = partial(train, callback=lambda e, m, h: pictures.append(predict(m, 2)))
+runpy.run_path(sys.argv[0], run_name="__main__")
+try:
+    devices.check_same(f"state {sys.argv[-1]}")
+    refusal = ""
+except ValueError as error:
+    refusal = str(error)
+print(json.dumps({"written": len(written), "refusal": refusal, "mean": float(pictures[0].mean())}))
+"""
+)
+
+# One device, two devices, and going on with another number of them.
+TWO_DEVICES = (
+    COMMON
+    + """
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+def run(name, count, start=None):
+    if start:
+        (folder / name).mkdir()
+        shutil.copy(start, folder / name)
+    keras.utils.set_random_seed(0)
+    network = tiny() if count == 1 else devices.spread(tiny(), count)
+    images = normalize(cars)
+    history = train(network, images, epochs=2, batch_size=4, weights_dir=folder / name)
+    return history["loss"], [keras.ops.convert_to_numpy(w) for w in network.weights], network
+
+alone, weights, network = run("alone", 1)
+runs = {"together": run("together", 2)}
+runs["from two to one"] = run("two-to-one", 1, folder / "together" / sys.argv[2])
+if (folder / "machines").exists():
+    runs["from four to two"] = run("four-to-two", 2, folder / "machines" / sys.argv[2])
+exact = predict(network, 2)
+print(json.dumps({name: {
+    "losses": float(np.abs(np.subtract(losses, alone)).max()),
+    "weights": float(max(np.abs(a - b).max() for a, b in zip(found, weights))),
+    "pictures": float(np.abs(predict(model, 2) - exact).max()),
+} for name, (losses, found, model) in runs.items()}))
+"""
+)
+FIRST_EPOCH = "state-000001-000000004.safetensors"
+
+
+def start(script, *arguments, backend, count=2):
+    environment = {
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TQDM_DISABLE": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answers(*processes):
+    """Wait for processes, none longer than `PATIENCE`, and return the last line of each."""
+    try:
+        ends = [process.communicate(timeout=PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, messages) in zip(processes, ends, strict=True):
+        assert process.returncode == 0, messages[-3000:]
+    return [json.loads(output.splitlines()[-1]) for output, _ in ends]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module")
+def machines(folder):
+    """Two processes with two devices each: what they say, and the folder they trained into."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    run = ["--first", address, "--machines", 2, "--epochs", 2, "--batch-size", 4]
+    run += ["--weights-dir", folder / "machines", "--this"]
+    example = ROOT / "examples" / "several_machines.py"
+    return answers(*(start(MACHINE, example, *run, this, backend="jax") for this in (0, 1)))
+
+
+@pytest.fixture(scope="module")
+def on_jax(folder, machines):
+    return answers(start(TWO_DEVICES, folder, FIRST_EPOCH, backend="jax"))[0]
+
+
+@pytest.fixture(scope="module")
+def on_tensorflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tensorflow")
+    return answers(start(TWO_DEVICES, folder, FIRST_EPOCH, backend="tensorflow"))[0]
+
+
+def test_one_machine_alone_writes(machines, folder):
+    assert [machine["written"] for machine in machines] == [2, 0]
+    found = sorted(path.name for path in (folder / "machines").glob("state-*"))
+    assert found == [FIRST_EPOCH, "state-000002-000000008.safetensors"]
+
+
+def test_all_machines_draw_the_same(machines):
+    assert machines[0]["mean"] == machines[1]["mean"]
+
+
+def test_machines_that_found_different_states_all_refuse(machines):
+    for number, machine in enumerate(machines):
+        assert f"this one state {number}" in machine["refusal"]
+
+
+@pytest.mark.parametrize("change", ["together", "from two to one", "from four to two"])
+def test_jax_takes_the_same_steps_on_any_number_of_devices(on_jax, change):
+    found = on_jax[change]
+    assert found["losses"] < 1e-5
+    assert 0 < found["weights"] < 1e-4
+    assert found["pictures"] < 1e-3
+
+
+@pytest.mark.parametrize("change", ["together", "from two to one"])
+def test_tensorflow_takes_the_same_steps_on_any_number_of_devices(on_tensorflow, change):
+    found = on_tensorflow[change]
+    assert found["losses"] < 1e-5
+    assert 0 < found["weights"] < 1e-4
+    assert found["pictures"] < 1e-3
+
+
+def test_the_copy_has_the_same_weights_and_leaves_the_first_alone(tiny):
+    network = tiny(widths=(4,))
+    copy = devices.spread(network, 1)
+    assert devices.is_spread(copy)
+    assert not devices.is_spread(network)
+    assert copy.settings == network.settings
+    assert [w.path for w in copy.weights] == [w.path for w in network.weights]
+    for ours, theirs in zip(copy.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("count", [0, -1, 99])
+def test_a_count_that_there_is_not_is_named(tiny, count):
+    with pytest.raises(ValueError, match=f"count is {count}, and the devices are .*expected"):
+        devices.spread(tiny(), count)
+
+
+def test_a_backend_that_cannot_is_named(tiny, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match=r"the backend is torch.*KERAS_BACKEND"):
+        devices.spread(tiny())
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_at_the_door(tiny, images, tmp_path):
+    network = tiny()
+    network.device_count = 3
+    with pytest.raises(ValueError, match=r"batch_size is 16, and 3 devices.*multiple of 3"):
+        train(network, images, epochs=1, batch_size=16, weights_dir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    compile_model(network, 1)
+    with pytest.raises(ValueError, match="multiple of 3"):
+        train_one(network, images)
+
+
+def tensorflow_error():
+    import tensorflow as tf
+
+    return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+FULL = [
+    tensorflow_error,
+    lambda: RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1234 bytes."),
+    lambda: RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    lambda: MemoryError("Unable to allocate 5.0 GiB"),
+]
+
+
+def raiser(make_error):
+    def fail(*args, **kwargs):
+        raise make_error()
+
+    return fail
+
+
+@pytest.mark.parametrize("make_error", FULL)
+def test_full_memory_in_a_step_names_a_batch_to_try(tiny, images, monkeypatch, make_error):
+    network = tiny()
+    compile_model(network, 1)
+    monkeypatch.setattr(network, "train_on_batch", raiser(make_error))
+    with pytest.raises(MemoryError, match="training step of 16 images; try batch_size=8,"):
+        train_one(network, images)
+    with pytest.raises(MemoryError, match="of 1 images; make a network of smaller widths"):
+        train_one(network, images[:1])
+
+
+def test_the_batch_to_try_can_be_shared_out(tiny):
+    network = tiny()
+    network.device_count = 4
+    assert [devices.smaller_batch(network, size) for size in (64, 12, 8, 4)] == [32, 4, 4, 0]
+
+
+def test_another_error_of_a_step_stays_what_it_is(tiny, images, monkeypatch):
+    network = tiny()
+    compile_model(network, 1)
+    monkeypatch.setattr(network, "train_on_batch", raiser(lambda: RuntimeError("INTERNAL: bug")))
+    with pytest.raises(RuntimeError, match="INTERNAL"):
+        train_one(network, images)
+
+
+@pytest.mark.parametrize("make_error", FULL)
+def test_full_memory_in_drawing_names_a_number_to_try(tiny, monkeypatch, make_error):
+    class Sampler:
+        predict_on_batch = staticmethod(raiser(make_error))
+
+    monkeypatch.setattr(sampling, "_sampler", lambda model: Sampler)
+    with pytest.raises(MemoryError, match=r"100 pictures at once; .* n=50"):
+        predict(tiny(), 250)
+
+
+def test_the_terminal_says_it_in_one_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(terminal.training, "train", raiser(lambda: MemoryError("too full.")))
+    monkeypatch.setattr(terminal.data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
+    assert terminal.main(["train", "--epochs", "1", "--weights-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "diffusion_core train: too full.\n"
+
+
+def test_the_terminal_spreads_the_network(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(terminal.training, "train", lambda model, *a, **k: trained.append(model))
+    monkeypatch.setattr(terminal.data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
+    command = ["train", "--epochs", "1", "--weights-dir", str(tmp_path)]
+    assert terminal.main([*command, "--devices", "1"]) == 0
+    assert terminal.main(command) == 0
+    assert [devices.is_spread(model) for model in trained] == [True, False]

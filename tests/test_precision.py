@@ -1,0 +1,165 @@
+"""Half precision: the same losses and pictures as float32, and nothing lost in a saved state."""
+
+import keras
+import numpy as np
+import pytest
+
+from diffusion_core import (
+    checkpoints,
+    compile_model,
+    devices,
+    draw_batch,
+    linear_schedule,
+    predict,
+    train,
+    train_one,
+)
+
+STEPS = 200
+HALF = ("mixed_float16", "mixed_bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def _quick(without_xla):
+    pass
+
+
+@pytest.fixture(scope="module")
+def make(tiny):
+    """Make a tiny network under a policy, and leave float32 behind."""
+
+    def make(policy, **settings):
+        keras.config.set_dtype_policy(policy)
+        try:
+            return tiny(widths=(4,), **settings)
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def runs(make, images, no_xla):
+    """The losses and the trained network of every policy, from the same weights."""
+    found = {}
+    with no_xla():
+        for policy in ("float32", *HALF):
+            network = make(policy)
+            compile_model(network, STEPS)
+            losses = [train_one(network, images, seed=3) for _ in range(STEPS)]
+            found[policy] = np.array(losses), network
+    return found
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_half_precision_computes_the_layers_and_keeps_float32_weights(make, policy):
+    network = make(policy)
+    convolution = network.get_layer("middle_conv_1")
+    assert convolution.compute_dtype == policy.removeprefix("mixed_")
+    assert {str(weight.dtype) for weight in network.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_the_loss_curve_is_that_of_float32(runs, policy):
+    losses, exact = runs[policy][0], runs["float32"][0]
+    assert np.isfinite(losses).all()
+    assert not np.array_equal(losses, exact)
+    np.testing.assert_allclose(losses, exact, rtol=3e-3)
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), zip(HALF, (4e-3, 3e-2), strict=True))
+def test_drawings_are_those_of_float32(runs, make, policy, tolerance):
+    network, exact = runs[policy][1], make("float32")
+    exact.set_weights(values(network.weights))
+    keras.config.set_dtype_policy(policy)
+    try:
+        drawn = predict(network, 4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert drawn.dtype == np.float32
+    np.testing.assert_allclose(drawn, predict(exact, 4), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_a_step_of_no_size_changes_no_bit(make, images, policy):
+    level = np.full((len(images), 1), 0.3, np.float32)
+    answer = values([make(policy)([images, level, level])])[0]
+    np.testing.assert_array_equal(answer, images)
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_noise_levels_are_told_apart_as_in_float32(make, policy):
+    levels = np.linspace(0, 1, 1001, dtype=np.float32)[:, None]
+
+    def seen(network):
+        time = keras.Model(network.inputs[1], network.get_layer("time_2").output)
+        return values([time(levels)])[0]
+
+    np.testing.assert_array_equal(seen(make(policy)), seen(make("float32")))
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_the_naive_network_answers_in_float32_too(make, images, policy):
+    question, _ = draw_batch(images, linear_schedule(), 0, 0)
+    assert make(policy, residual=False)(question).dtype == "float32"
+
+
+def test_normalization_survives_what_float16_cannot_square():
+    norm = keras.layers.RMSNormalization(dtype="mixed_float16")
+    np.testing.assert_allclose(values([norm(np.full((1, 4), 1000.0))])[0], 1, rtol=1e-3)
+
+
+def test_a_saved_state_holds_the_loss_scale(make, images, tmp_path):
+    network = make("mixed_float16")
+    compile_model(network, 10)
+    train_one(network, images)
+    network.optimizer.dynamic_scale.assign(8.0)
+    tensors, about = checkpoints.snapshot(network, {"history": {"epoch": []}})
+    path = checkpoints.write(tmp_path, tensors, about)
+    fresh = make("mixed_float16")
+    compile_model(fresh, 10)
+    checkpoints.restore(fresh, path)
+    assert float(fresh.optimizer.dynamic_scale) == 8.0
+    assert [train_one(fresh, images) for _ in range(3)] == [
+        train_one(network, images) for _ in range(3)
+    ]
+    for one, other in zip(
+        values(checkpoints.averages(fresh)), values(checkpoints.averages(network)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
+    network = make("mixed_float16")
+    compile_model(network, 10)
+    network.optimizer.dynamic_scale.assign(1e38)
+    before = values(network.trainable_variables)
+    assert np.isfinite(train_one(network, images))
+    assert float(network.optimizer.dynamic_scale) == np.float32(1e38) / 2
+    for one, other in zip(before, values(network.trainable_variables), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_goes_on_in_its_own_precision_only(make, images, tmp_path):
+    train(make("mixed_bfloat16"), images, epochs=1, batch_size=8, weights_dir=tmp_path)
+    with pytest.raises(ValueError, match='precision is "float32" and was "mixed_bfloat16"'):
+        train(make("float32"), images, epochs=2, batch_size=8, weights_dir=tmp_path)
+
+
+def test_a_state_that_names_no_precision_is_float32(tmp_path):
+    about = {"history": {"epoch": []}, "step": 0, "configuration": {}}
+    path = checkpoints.write(tmp_path, {}, about | {"versions": checkpoints.versions()})
+    checkpoints.check_configuration(path, {"precision": "float32"})
+    with pytest.raises(ValueError, match='precision is "mixed_float16" and was "float32"'):
+        checkpoints.check_configuration(path, {"precision": "mixed_float16"})
+
+
+def test_a_network_on_several_devices_keeps_its_precision(make):
+    network = devices.spread(make("mixed_float16"), 1)
+    assert network.dtype_policy.name == "mixed_float16"
+    assert network.get_layer("middle_conv_1").compute_dtype == "float16"
+    assert network.get_layer("time_1").compute_dtype == "float32"
