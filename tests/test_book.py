@@ -106,8 +106,8 @@ def test_links_lead_to_headings_that_exist(page):
 
 def test_the_glossary_and_the_chapters_link_to_each_other():
     text = (BOOK / "glossary.md").read_text()
-    entries = re.findall(r"^## (.+)\n\n.+ \(\[chapter (\d)\]\((.+)\)\)$", text, re.MULTILINE)
-    assert len(entries) == text.count("\n## ")
+    entries = re.findall(r"^### (.+)\n\n.+ \(\[chapter (\d)\]\((.+)\)\)$", text, re.MULTILINE)
+    assert len(entries) == text.count("\n### ")
     assert [term for term, *_ in entries] == sorted((e[0] for e in entries), key=str.lower)
     for term, number, chapter in entries:
         assert chapter.startswith(f"0{number}-")
