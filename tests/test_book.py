@@ -1,0 +1,144 @@
+"""What every chapter brings along: exercises, questions to check oneself, words that are explained.
+
+The chapters are read as text; `make test` runs their code elsewhere.
+"""
+
+import ast
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+BOOK = Path(__file__).parent.parent / "book"
+CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
+
+# Blank lines around an answer let Colab and the website read it as Markdown.
+DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
+
+chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+
+
+def cells(notebook):
+    """Return the kind, the text and the metadata of every cell."""
+    found = json.loads(notebook.read_text())["cells"]
+    return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"]) for cell in found]
+
+
+def markdown(notebook):
+    return "\n\n".join(text for kind, text, _ in cells(notebook) if kind == "markdown")
+
+
+@chapters
+def test_every_chapter_has_exercises_of_four_kinds(chapter):
+    kinds = re.findall(r"^\*\*\d · (\w+)\.\*\*", markdown(chapter), re.MULTILINE)
+    assert {"Predict", "Compute", "Code", "Break"} <= set(kinds)
+
+
+@chapters
+def test_every_exercise_is_followed_by_a_hidden_solution_that_runs(chapter):
+    found = cells(chapter)
+    numbers = []
+    for (_, exercise, _), (kind, solution, metadata) in pairwise(found):
+        number = re.search(r"^\*\*(\d) · \w+\.\*\*", exercise, re.MULTILINE)
+        if number:
+            numbers.append(int(number.group(1)))
+            assert kind == "code"
+            assert solution.startswith(f"# @title Solution {numbers[-1]}\n")
+            assert "hide-cell" in metadata["tags"]
+            assert metadata["cellView"] == "form"
+            assert metadata["jupyter"] == {"source_hidden": True}
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@chapters
+def test_every_chapter_asks_three_questions_and_explains_every_answer(chapter):
+    (text,) = (text for _, text, _ in cells(chapter) if text.startswith("## Check yourself\n"))
+    questions = re.split(r"\*\*Question (\d)\.\*\* ", text)[1:]
+    assert questions[::2] == ["1", "2", "3"]
+    for question in questions[1::2]:
+        answers = DETAILS.findall(question)
+        assert question.count("<details>") == question.count("</details>") == len(answers) == 3
+        assert [summary[:4] for summary, _ in answers] == ["A · ", "B · ", "C · "]
+        verdicts = [re.match(r"\*\*(Right|No)\.\*\* .{40}", words) for _, words in answers]
+        assert all(verdicts), "an answer has no verdict or no explanation"
+        assert [verdict.group(1) for verdict in verdicts].count("Right") == 1
+
+
+@pytest.mark.parametrize(
+    "page", [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")], ids=lambda path: path.name
+)
+def test_folded_text_can_be_read_everywhere(page):
+    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
+    found = DETAILS.findall(text)
+    assert text.count("<details>") == text.count("</details>") == len(found)
+    # A summary is HTML: Markdown and formulas would stand there as typed.
+    assert [summary for summary, _ in found if re.search(r"[$*`]", summary)] == []
+
+
+def slug(heading):
+    """Return the address of a heading, as GitHub and the website make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def addresses(page):
+    """Return the addresses of a page's headings."""
+    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def links(page):
+    """Return `(file, address)` of every link of a page into the book."""
+    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
+    return re.findall(r"\]\(([\w-]*(?:\.md|\.ipynb)?)(?:#([^)\s]+))?\)", text)
+
+
+@pytest.mark.parametrize(
+    "page", [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")], ids=lambda path: path.name
+)
+def test_links_lead_to_headings_that_exist(page):
+    for file, address in links(page):
+        target = BOOK / file if file else page
+        assert target.is_file(), file
+        assert not address or address in addresses(target), f"{file}#{address}"
+
+
+def test_the_glossary_and_the_chapters_link_to_each_other():
+    text = (BOOK / "glossary.md").read_text()
+    entries = re.findall(r"^### (.+)\n\n.+ \(\[chapter (\d)\]\((.+)\)\)$", text, re.MULTILINE)
+    assert len(entries) == text.count("\n### ")
+    assert [term for term, *_ in entries] == sorted((e[0] for e in entries), key=str.lower)
+    for term, number, chapter in entries:
+        assert chapter.startswith(f"0{number}-")
+        assert ("glossary.md", slug(term)) in links(BOOK / chapter), term
+
+
+def messages_of_the_package():
+    """Return every text in the package's code, with `…` for what is filled in."""
+    texts = []
+    for file in (BOOK.parent / "diffusion_core").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
+                texts.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_the_sentences_on_the_page_of_errors_are_those_of_the_package():
+    known = messages_of_the_package()
+    quoted = re.findall(r"```text\n(.+?)\n```", (BOOK / "wrong.md").read_text(), re.DOTALL)
+    assert len(quoted) > 10
+    assert [q for q in quoted if not any(q in text for text in known)] == []
+
+
+def test_the_minutes_of_every_lesson_add_up():
+    plans = re.split(r"^## ", (BOOK / "teachers.md").read_text(), flags=re.MULTILINE)
+    plans = [plan for plan in plans if "| minutes |" in plan]
+    assert len(plans) == 4
+    for plan in plans:
+        total = int(re.search(r"(\d+) minutes", plan.splitlines()[0]).group(1))
+        minutes = [int(m) for m in re.findall(r"^\| (\d+) \|", plan, re.MULTILINE)]
+        assert sum(minutes) == total, plan.splitlines()[0]
