@@ -1,7 +1,7 @@
 """Stage 4, model: a small U-Net that sees a noisy picture and its noise level and takes one step.
 
 A U-Net (Ronneberger et al. 2015, arXiv:1505.04597) halves the picture several times, works on
-every size, and doubles it back; skip connections carry what each size knew on the way down.
+every size, and doubles it back; skip connections add what each size knew on the way down.
 """
 
 import keras
@@ -27,7 +27,8 @@ def make_model(
     Args:
         image_shape: height, width and channels; both sides divisible by `2 ** len(widths)`.
         widths: channels at each size, from large to small.
-        blocks: residual blocks at each size, on the way down and again on the way up, up to 100.
+        blocks: residual blocks (up to 100) at each size on the way down and again on the way up;
+            the smallest size, in the middle, has both in a row.
         residual: True: the layers compute the direction `d ≈ x0 - epsilon` from image and noise
             level alone, and the output is `image + (noise_level - next_noise_level) * d`. Then
             `next_noise_level = 0` asks for the clean picture at once. False: the article's naive
@@ -79,19 +80,18 @@ def make_model(
 
     x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image")(image)
     skips = []
-    for level, channels_here in enumerate(widths, start=1):
-        if level > 1:
-            x = layers.Conv2D(channels_here, 2, strides=2, name=f"halve_{level}")(x)
+    for level, channels_here in enumerate(widths[:-1], start=1):
         for number in range(1, blocks + 1):
             x = _block(x, time, channels_here, f"down_{level}_{number}")
         skips.append(x)
-    x = _block(x, time, widths[-1], "middle")
-    for level, channels_here in reversed(list(enumerate(widths, start=1))):
-        x = layers.Concatenate(name=f"skip_{level}")([x, skips.pop()])
+        x = layers.Conv2D(widths[level], 2, strides=2, name=f"halve_{level}")(x)
+    for number in range(1, 2 * blocks + 1):
+        x = _block(x, time, widths[-1], f"middle_{number}")
+    for level, channels_here in reversed(list(enumerate(widths[:-1], start=1))):
+        x = layers.Conv2DTranspose(channels_here, 2, strides=2, name=f"double_{level}")(x)
+        x = layers.Add(name=f"skip_{level}")([x, skips.pop()])
         for number in range(1, blocks + 1):
             x = _block(x, time, channels_here, f"up_{level}_{number}")
-        if level > 1:
-            x = layers.Conv2DTranspose(widths[level - 2], 2, strides=2, name=f"double_{level}")(x)
     x = layers.Activation("silu", name="last_activation")(
         layers.RMSNormalization(name="last_norm")(x)
     )
@@ -124,8 +124,6 @@ def check_model(model: keras.Model) -> keras.Model:
 def _block(x, time, width, name):
     """Add to `x` what two convolutions make of it; the noise level scales and shifts in between."""
     shortcut = x
-    if x.shape[-1] != width:
-        shortcut = layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
     x = layers.RMSNormalization(name=f"{name}_norm_1")(x)
     x = layers.Activation("silu", name=f"{name}_activation_1")(x)
     x = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1")(x)

@@ -50,7 +50,7 @@ class AveragingAdam(keras.optimizers.Adam):
 def compile_model(
     model: keras.Model,
     total_steps: int,
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 4e-3,
     loss: str = "mean_absolute_error",
 ) -> None:
     """Give a model of `make_model` its optimizer, loss and compiled step.
@@ -190,7 +190,7 @@ def train(
     *,
     epochs: int,
     batch_size: int = 64,
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 4e-3,
     loss: str = "mean_absolute_error",
     schedule: Schedule | None = None,
     seed: int = 0,

@@ -123,7 +123,7 @@ def test_every_layer_has_a_name_that_says_what_it_is():
         r"|rms_normalization|input_layer)(_\d+)?"
     )
     assert [name for name in names if given_by_keras.fullmatch(name)] == []
-    for name in ("halve_image", "down_1_1_conv_1", "down_3_2_sum", "middle_sum", "up_1_2_conv_2"):
+    for name in ("halve_image", "down_1_1_conv_1", "down_2_2_sum", "middle_4_sum", "up_1_2_conv_2"):
         assert name in names
 
 
@@ -131,7 +131,7 @@ def test_the_summary_shows_those_names(network):
     lines = []
     network.summary(print_fn=lines.append, line_length=120)
     text = "\n".join(lines)
-    for name in ("halve_image", "down_1_1_sum", "skip_2", "direction", "step_size", "next_image"):
+    for name in ("halve_image", "down_1_1_sum", "skip_1", "direction", "step_size", "next_image"):
         assert name in text
 
 
@@ -152,7 +152,7 @@ def test_the_step_is_added_in_float32_even_in_half_precision(tiny):
         network = tiny()
     finally:
         keras.config.set_dtype_policy("float32")
-    assert network.get_layer("middle_conv_1").compute_dtype == "float16"
+    assert network.get_layer("middle_1_conv_1").compute_dtype == "float16"
     # Half precision would round these to its own steps of 1/2048 and coarser.
     images = np.random.default_rng(0).uniform(0.5, 1, (2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_array_equal(ask(network, images, 0.5, 0.5), images)

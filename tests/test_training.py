@@ -272,7 +272,7 @@ def test_the_history_counts_the_steps_of_the_optimizer(whole_run):
 
 def test_the_learning_rate_is_zero_at_the_end(whole_run):
     np.testing.assert_allclose(
-        whole_run["history"]["learning_rate"], [1e-3 * 2 / 3, 1e-3 / 3, 0], atol=1e-9
+        whole_run["history"]["learning_rate"], [4e-3 * 2 / 3, 4e-3 / 3, 0], atol=1e-9
     )
 
 
@@ -421,7 +421,7 @@ def test_a_schedule_that_does_not_fit_the_step_is_refused(ready, tiny, schedule,
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
 def test_a_loss_that_is_no_number_stops_the_run(ready, monkeypatch, loss):
     monkeypatch.setattr(ready, "train_on_batch", lambda *batch: loss)
-    message = rf"the loss is {loss} at step 0, where the learning rate was 0.001; train anew with"
+    message = rf"the loss is {loss} at step 0, where the learning rate was 0.004; train anew with"
     with pytest.raises(ValueError, match=message):
         train_one(ready, GOOD)
 
@@ -495,7 +495,7 @@ RULE = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
     [
         ({"seed": 6}, "seed is 6 and was 5"),
         ({"batch_size": 4}, "batch_size is 4 and was 8"),
-        ({"learning_rate": 2e-3}, "learning_rate is 0.002 and was 0.001"),
+        ({"learning_rate": 2e-3}, "learning_rate is 0.002 and was 0.004"),
         ({"learning_rate": RULE}, r"learning_rate is \{\"ExponentialDecay\": .*… and was 0"),
         ({"loss": "mean_squared_error"}, 'loss is "mean_squared_error" and was "mean_absolute_err'),
         ({"schedule": linear_schedule(8)}, r"noise_levels is \[1.0, 0.875, .*… and was \[1.0, 0.9"),
