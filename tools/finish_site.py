@@ -28,7 +28,9 @@ WEB = Path(__file__).parent.parent / "web"
 MATH_FONTS = WEB / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
 PNG = "data:image/png;base64,"
 CARD = "_static/cars.png"
-CARD_WORDS = "A grid of one hundred small pictures, most of them cars, drawn by the book's own network"
+CARD_WORDS = (
+    "A grid of one hundred small pictures, most of them cars, drawn by the book's own network"
+)
 # Parts of the theme and of Jupyter Book, by a piece of their address, and what on a page needs them.
 PARTS = {
     "scripts/fontawesome.js": None,  # icons come from the font, see `keep_used_icons`
@@ -39,6 +41,9 @@ PARTS = {
     "searchindex.js": "#search-results",
     "sphinx-design.min.css": "[class*='sd-']",
     "design-tabs.js": ".sd-tab-set",
+    "togglebutton": ".toggle, .admonition.dropdown",
+    "clipboard.min.js": ".highlight pre",
+    "copybutton": ".highlight pre",
 }
 # Inline scripts that belong to the first three.
 DEAD_SCRIPT = re.compile(r"THEBE_JS_URL|window\.MathJax|kernelName = ")
@@ -70,7 +75,9 @@ def main(site: Path) -> None:
     figures.mkdir()
     # The page of the index is a small one, with nothing of its own.
     pages[site / "404.html"] = BeautifulSoup((site / "genindex.html").read_text(), "html.parser")
-    home = pages[site / "index.html"].find("link", rel="canonical")["href"].removesuffix("index.html")
+    home = (
+        pages[site / "index.html"].find("link", rel="canonical")["href"].removesuffix("index.html")
+    )
     become_not_found(pages[site / "404.html"], urlsplit(home).path)
 
     typeset(pages, site)
@@ -128,7 +135,9 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     for path, soup in pages.items():
         if soup.select_one("mjx-container"):
             root = "../" * (len(path.relative_to(site).parts) - 1)
-            sheet = soup.new_tag("link", rel="stylesheet", href=f"{root}mathematics/mathematics.css")
+            sheet = soup.new_tag(
+                "link", rel="stylesheet", href=f"{root}mathematics/mathematics.css"
+            )
             soup.head.append(sheet)
 
 
@@ -180,7 +189,14 @@ def picture_content(address: str, folder: Path) -> bytes:
 
 
 def name_controls(soup: BeautifulSoup) -> None:
-    """Move what the theme's buttons do from attributes, which the policy forbids, to book.js."""
+    """Give the theme's controls the names that they show, and move what they do to book.js."""
+    for control in soup.select("summary[aria-label]"):
+        del control["aria-label"]
+    for button in soup.select(".search-button-field"):
+        button["aria-label"] = " ".join(button.get_text().split())
+    sidebar = soup.select_one("#pst-primary-sidebar")
+    sidebar["role"], sidebar["aria-label"] = "complementary", "Book"
+    # The policy forbids scripts in attributes.
     for button in soup.select("button[onclick]"):
         button["data-does"] = button["onclick"].removesuffix("()").removeprefix("window.")
         del button["onclick"]
@@ -216,7 +232,12 @@ def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
     main_css = static / "styles" / "pydata-sphinx-theme.css"
     css = main_css.read_text()
     code = dict(re.findall(r'\.(fa-[\w-]+):before(?=[^{}]*\{content:"\\(\w+)"\})', css))
-    names = {name for soup in pages.values() for tag in soup.select("[class*='fa-']") for name in tag["class"]}
+    names = {
+        name
+        for soup in pages.values()
+        for tag in soup.select("[class*='fa-']")
+        for name in tag["class"]
+    }
     for script in static.glob("scripts/*.js"):
         if script.name != "fontawesome.js":
             names |= set(re.findall(r"fa-[\w-]+", script.read_text()))
