@@ -92,6 +92,7 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	@touch $@
 
 _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)
+	@rm -rf _build/html
 	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going
 	$(BIN)/python tools/live_site.py _build/live _build/html

@@ -3,8 +3,8 @@
     python tools/finish_site.py _build/html
 
 Runs after Jupyter Book and tools/live_site.py, once a build. It sets the mathematics in type with
-MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of the
-pages into files, gives every page a content security policy and a description, and writes
+MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of
+the pages into files, gives every page a content security policy and a description, and writes
 sitemap.xml and 404.html. Nothing that the theme asks of other hosts is left.
 """
 
@@ -31,7 +31,7 @@ CARD = "_static/cars.png"
 CARD_WORDS = (
     "A grid of one hundred small pictures, most of them cars, drawn by the book's own network"
 )
-# Parts of the theme and of Jupyter Book, by a piece of their address, and what on a page needs them.
+# Parts of the theme and of Jupyter Book by a piece of their address, and what on a page needs them.
 PARTS = {
     "scripts/fontawesome.js": None,  # icons come from the font, see `keep_used_icons`
     "sphinx-thebe": None,  # runs code on other hosts
@@ -48,8 +48,8 @@ PARTS = {
 # Inline scripts that belong to the first three.
 DEAD_SCRIPT = re.compile(r"THEBE_JS_URL|window\.MathJax|kernelName = ")
 DEAD_TYPES = ("text/x-thebe-config", "application/vnd.jupyter.widget-state+json")
-# Inline styles are allowed: matplotlib, pandas, MathJax and the figures write style attributes, which
-# no hash can name. Inline scripts are named by their hashes.
+# Inline styles are allowed: MathJax and the figures write style attributes, and hashes do not cover
+# those. Inline scripts are named by their hashes.
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {hashes}; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "
@@ -71,7 +71,6 @@ def main(site: Path) -> None:
         if "_static" not in path.relative_to(site).parts
     }
     figures = site / "figures"
-    shutil.rmtree(figures, ignore_errors=True)
     figures.mkdir()
     # The page of the index is a small one, with nothing of its own.
     pages[site / "404.html"] = BeautifulSoup((site / "genindex.html").read_text(), "html.parser")
@@ -96,9 +95,10 @@ def main(site: Path) -> None:
 
 
 def become_not_found(soup: BeautifulSoup, folder: str) -> None:
-    """Turn a page into the one that GitHub Pages answers for every address that it does not know."""
-    soup.find("article").clear()
-    soup.find("article").append(BeautifulSoup(NOT_FOUND, "html.parser"))
+    """Turn a page into the one that GitHub Pages sends for every address that it does not know."""
+    article = soup.find("article")
+    article.clear()
+    article.append(BeautifulSoup(NOT_FOUND, "html.parser"))
     soup.title.string = "There is no such page — Simple Diffusion"
     soup.find("link", rel="canonical").decompose()
     # It answers at any depth, so its links have to start from the folder of the book.
@@ -128,10 +128,8 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
         place.append(BeautifulSoup(formula, "html.parser"))
 
     folder = site / "mathematics"
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(MATH_FONTS, folder)
-    css = typed["css"].replace("/* ", "\n/* ")
-    (folder / "mathematics.css").write_text(css)
+    (folder / "mathematics.css").write_text(typed["css"])
     for path, soup in pages.items():
         if soup.select_one("mjx-container"):
             root = "../" * (len(path.relative_to(site).parts) - 1)
