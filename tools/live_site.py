@@ -38,7 +38,6 @@ BOXES = (
 def main(live: Path, site: Path) -> None:
     """Copy everything and fill the pages; exits with a sentence where no page has a box."""
     target = site / "live"
-    shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(WEB / "live", target)
     shutil.copy(WEB / "offline.js", site)
     shutil.copy(live / "model.onnx", target)

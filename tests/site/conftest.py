@@ -1,11 +1,15 @@
 """A browser and a server for the built site. Without a Chromium these tests are skipped, loudly."""
 
+import gzip
 import os
+import re
 import shutil
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,13 +21,12 @@ NO_BROWSER = (
     "The browser tests did not run: there is no Chromium here. On Debian or Ubuntu "
     "'apt-get install chromium' brings it; elsewhere, CHROMIUM=/path/to/it names one."
 )
-# A book that is served alone, and behind a path, as on GitHub Pages.
-PREFIX = "/simple-diffusion/"
-# What a page of the book has to work under: nothing from elsewhere.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
-)
+LOUD = ("error", "warning")
+BASE = re.search(r"^  baseurl: (\S+)$", (ROOT / "_config.yml").read_text(), re.MULTILINE).group(1)
+# The book is served behind a path, as on GitHub Pages.
+PREFIX = urlsplit(BASE).path + "/"
+# Pages bring their own policy; that of a worker comes with its script.
+POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -42,8 +45,18 @@ class Handler(SimpleHTTPRequestHandler):
             self.path = path.removeprefix(PREFIX.rstrip("/"))
             super().do_GET()
 
+    def send_error(self, code, *words):
+        """Send the book's own page where there is none, as GitHub Pages does."""
+        content = (SITE / "404.html").read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
     def end_headers(self):
-        self.send_header("Content-Security-Policy", POLICY)
+        if self.path.endswith("js"):
+            self.send_header("Content-Security-Policy", POLICY)
         super().end_headers()
 
     def log_message(self, *args):
@@ -58,9 +71,9 @@ class Server(ThreadingHTTPServer):
         """A browser that goes away in the middle of a file is no error."""
 
 
-@pytest.fixture
-def server():
-    """The site on 127.0.0.1; `down` and `missing` (names of files) can be set."""
+@contextmanager
+def serve():
+    """Serve the site on 127.0.0.1; `down` and `missing` (names of files) can be set."""
     server = Server(("127.0.0.1", 0), partial(Handler, directory=SITE))
     server.url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
     Thread(target=server.serve_forever, daemon=True).start()
@@ -69,10 +82,9 @@ def server():
     server.server_close()
 
 
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip(NO_BROWSER)
+@contextmanager
+def launch():
+    """Start the installed Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -82,12 +94,13 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser, server):
-    """Open a page of the site; returns the page, with `complaints` that come after it has loaded.
+@contextmanager
+def opening(browser, server):
+    """Open a page of the site; returns the page, with its `complaints`.
 
-    A complaint is an error on the console, such as a request that the policy refuses, or one in a
-    script. `requested` holds the addresses of all requests.
+    A complaint is an error or a warning on the console, such as a request that the policy refuses,
+    or an error in a script. `requested` holds the addresses of all requests, and `refused` those
+    that brought nothing.
     """
     contexts = []
 
@@ -98,14 +111,42 @@ def open_page(browser, server):
         page = context.new_page()
         page.complaints = []
         page.requested = []
-        # What the theme fetches from elsewhere is not waited for.
+        page.refused = []
         context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
         context.on("request", lambda request: page.requested.append(request.url))
-        page.goto(server.url + path)
-        page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
+        context.on("requestfailed", lambda request: page.refused.append(request.url))
+        context.on("response", lambda r: r.status >= 400 and page.refused.append(r.url))
+        page.on("console", lambda m: m.type in LOUD and page.complaints.append(m.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(server.url + path)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def server():
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip(NO_BROWSER)
+    with launch() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser, server):
+    with opening(browser, server) as open_page:
+        yield open_page
+
+
+def weigh(page, server):
+    """Return how many bytes the requests of a page have brought, compressed with gzip."""
+    paths = {url.removeprefix(server.url).split("?")[0] for url in page.requested}
+    return sum(len(gzip.compress((SITE / (path or "index.html")).read_bytes())) for path in paths)

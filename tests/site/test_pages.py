@@ -2,15 +2,14 @@
 
 import os
 from functools import cache
-from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from conftest import BASE, ROOT, SITE
 
-ROOT = Path(__file__).parent.parent.parent
-SITE = ROOT / "_build" / "html"
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
 PAGES = [*CHAPTERS, "index", "notation", "bibliography", "api"]
+ALL = [*(f"{name}.html" for name in PAGES), "search.html", "genindex.html", "404.html"]
 
 
 @cache
@@ -32,6 +31,39 @@ def test_every_picture_has_words(name):
     words = [image.get("alt", "") for image in article.find_all("img")]
     # Sphinx writes the file's name where a picture has no words.
     assert [text for text in words if len(text) < 10 or text.endswith(".png")] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_has_its_size_so_that_nothing_jumps(name):
+    for image in page(f"{name}.html").find("article").find_all("img"):
+        assert (SITE / image["src"]).is_file()
+        assert int(image["width"]) * int(image["height"]) > 0, image
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_policy_names_no_other_host_and_no_loose_script(name):
+    policy = page(name).find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'self'"
+    assert [word for word in ("http", "*", "'unsafe-eval'") if word in policy] == []
+    assert "'unsafe-inline'" not in rules["script-src"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_says_what_it_is_to_searchers_and_to_those_who_get_a_link(name):
+    soup = page(name)
+    assert soup.html["lang"] == "en"
+    assert len(soup.find("meta", {"name": "description"})["content"]) > 40
+    assert soup.find("meta", property="og:title")["content"] == soup.title.string
+    card = soup.find("meta", property="og:image")["content"]
+    assert card == f"{BASE}/_static/cars.png"
+    assert (SITE / "_static" / "cars.png").is_file()
+    canonical = soup.find("link", rel="canonical")
+    listed = f"<loc>{BASE}/{name}</loc>" in (SITE / "sitemap.xml").read_text()
+    if name == "404.html":
+        assert (canonical, listed) == (None, False)
+    else:
+        assert (canonical["href"], listed) == (f"{BASE}/{name}", True)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

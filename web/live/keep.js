@@ -16,8 +16,10 @@ async function keep(runtimeFiles) {
   const own = Object.keys(bytes).filter((name) => !name.startsWith("ort/"));
   const needed = [...own, ...runtimeFiles, "files.json"].map((name) => new URL(name, import.meta.url).href);
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+  // Pictures further down may not have come yet.
+  const pictures = [...document.images].map((image) => image.src);
   const site = new URL("..", import.meta.url).href;
-  const urls = new Set([location.href.split("#")[0], ...loaded, ...needed]);
+  const urls = new Set([location.href.split("#")[0], ...loaded, ...pictures, ...needed]);
   const cache = await caches.open("simple-diffusion");
   const store = async (url) => {
     const answer = await fetch(url);

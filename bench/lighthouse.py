@@ -1,0 +1,102 @@
+"""Let Lighthouse judge every page of the built site, as on a desktop and as on a phone.
+
+    make book lighthouse
+    make lighthouse LIGHTHOUSE=--without-speed      # on a busy machine
+
+Writes results/lighthouse.json, and fails where a page scores below 95 for accessibility, best
+practices or search engines, or below 90 for speed on a desktop. Speed on a phone is told only.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+from recording import write_results
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "site"))
+
+from conftest import CHROMIUM, NO_BROWSER, PREFIX, SITE, Handler  # noqa: E402
+
+FOLDER = ROOT / "web" / "lighthouse" / "node_modules" / "lighthouse"
+LEAST = {"accessibility": 95, "best-practices": 95, "seo": 95, "performance": 90}
+SECONDS = 300
+
+
+class Compressing(Handler):
+    """Serve as GitHub Pages does: compressed, and to be kept for ten minutes."""
+
+    down, missing = False, ()
+
+    def do_GET(self):  # noqa: N802
+        path = SITE / self.path.split("?")[0].removeprefix(PREFIX)
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = gzip.compress(path.read_bytes(), 6)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "max-age=600")
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pages", nargs="*", default=sorted(p.name for p in SITE.glob("*.html")))
+    parser.add_argument("--without-speed", action="store_true", help="for a busy machine")
+    arguments = parser.parse_args()
+    if CHROMIUM is None:
+        sys.exit(NO_BROWSER)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Compressing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
+    categories = [name for name in LEAST if name != "performance" or not arguments.without_speed]
+    rows = [
+        {"page": page, "as on a": device, **judge(url + page, device, categories)}
+        for page in arguments.pages
+        # What this one is for is not to be found by search engines.
+        if page != "404.html"
+        for device in ("desktop", "phone")
+    ]
+    server.shutdown()
+    version = json.loads((FOLDER / "package.json").read_text())["version"]
+    write_results("lighthouse", rows, lighthouse=version)
+    poor = [
+        f"{row['page']}, {name}: {row[name]}"
+        for row in rows
+        for name in categories
+        if row[name] < LEAST[name] and (name, row["as on a"]) != ("performance", "phone")
+    ]
+    if poor:
+        sys.exit("Too low: " + "; ".join(poor))
+
+
+def judge(url: str, device: str, categories: list[str]) -> dict[str, int]:
+    """Return the scores of one page, of 100 each."""
+    command = ["node", FOLDER / "cli" / "index.js", url, "--output=json", "--quiet"]
+    command += [f"--only-categories={','.join(categories)}"]
+    command += ["--chrome-flags=--headless=new --no-sandbox"]
+    command += ["--preset=desktop"] if device == "desktop" else []
+    environment = {**os.environ, "CHROME_PATH": CHROMIUM}
+    answer = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, timeout=SECONDS, check=True
+    )
+    found = json.loads(answer.stdout)
+    failed = [name for name, audit in found["audits"].items() if audit["score"] == 0]
+    print(
+        url.split("/")[-1], device, "failed audits:", ", ".join(failed) or "none", file=sys.stderr
+    )
+    return {name: round(100 * found["categories"][name]["score"]) for name in categories}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Photograph every page of the built site: desktop and phone, light and dark.
+
+python tools/screenshots.py _build/screenshots
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
+
+from conftest import CHROMIUM, NO_BROWSER, SITE, launch, opening, serve
+
+VIEWS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
+# Chromium draws no taller pictures than this.
+TALLEST = 16_000
+
+
+def main(folder: Path) -> None:
+    """Write PAGE-desktop-light.png and its three siblings for every page."""
+    if CHROMIUM is None:
+        sys.exit(NO_BROWSER)
+    folder.mkdir(parents=True, exist_ok=True)
+    with serve() as server, launch() as browser, opening(browser, server) as open_page:
+        for file in sorted(SITE.glob("*.html")):
+            for view, size in VIEWS.items():
+                for scheme in ("light", "dark"):
+                    page = open_page(file.name, viewport=size, color_scheme=scheme)
+                    # Pictures further down come when they are looked at.
+                    page.evaluate(
+                        "document.querySelectorAll('img').forEach(i => i.loading = 'eager')"
+                    )
+                    page.wait_for_load_state("networkidle")
+                    height = page.evaluate("document.documentElement.scrollHeight")
+                    clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height, TALLEST)}
+                    name = f"{file.stem}-{view}-{scheme}.png"
+                    page.screenshot(path=folder / name, full_page=True, clip=clip)
+                    page.context.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
