@@ -72,8 +72,9 @@ _executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider --nbmake --nbmake-timeout=600 \
 		--overwrite $@
 
-# Chapter 7 shows what the bench recorded.
-_executed/07-evaluation.ipynb: $(wildcard bench/results/*.json bench/results/*.png)
+# These show what the bench recorded.
+_executed/07-evaluation.ipynb _executed/healthy.ipynb _executed/going-further.ipynb: \
+	$(wildcard bench/results/*.json bench/results/*.png)
 
 # Chapter 6 draws with the weights that chapter 5 leaves behind.
 _executed/06-sampling.ipynb: _executed/05-training.ipynb

@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from conftest import BASE, ROOT, SITE
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
-PAGES = [*CHAPTERS, "index", "notation", "bibliography", "api"]
+PAGES = [*CHAPTERS, *sorted(path.stem for path in (ROOT / "book").glob("*.md"))]
 ALL = [*(f"{name}.html" for name in PAGES), "search.html", "genindex.html", "404.html"]
 
 
