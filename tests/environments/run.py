@@ -72,7 +72,7 @@ def main() -> int:
 def install(environment: str, folder: Path) -> Path:
     """Make the environment and return its Python."""
     python = folder / "venv" / "bin" / "python"
-    uv("venv", "--seed", "--python", sys.executable, folder / "venv")
+    uv("venv", "--quiet", "--seed", "--python", sys.executable, folder / "venv")
     if environment == "colab":
         packages = COLAB
     else:
@@ -85,7 +85,7 @@ def install(environment: str, folder: Path) -> Path:
         of_project = ("--resolution", resolution, "--python", python, "--output-file", pins)
         uv("pip", "compile", "--quiet", ROOT / "pyproject.toml", *of_project)
         packages = (wheel, "--requirements", pins, "ipykernel")
-    uv("pip", "install", "--python", python, *packages, "nbclient")
+    uv("pip", "install", "--quiet", "--python", python, *packages, "nbclient")
     return python
 
 
