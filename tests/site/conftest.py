@@ -109,6 +109,12 @@ def opening(browser, server):
         contexts.append(context)
         context.set_default_timeout(120_000)
         page = context.new_page()
+
+        def hear(message):
+            # The tests read canvases often, and the browser has advice about that.
+            if message.type in LOUD and "willReadFrequently" not in message.text:
+                page.complaints.append(message.text)
+
         page.complaints = []
         page.requested = []
         page.refused = []
@@ -116,7 +122,7 @@ def opening(browser, server):
         context.on("request", lambda request: page.requested.append(request.url))
         context.on("requestfailed", lambda request: page.refused.append(request.url))
         context.on("response", lambda r: r.status >= 400 and page.refused.append(r.url))
-        page.on("console", lambda m: m.type in LOUD and page.complaints.append(m.text))
+        page.on("console", hear)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(server.url + path)
         return page
