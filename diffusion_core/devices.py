@@ -58,6 +58,8 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
     with placement.scope():
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
+    # Keras copies the precision of the layers alone; the model's own decides on loss scaling.
+    copy.dtype_policy = model.dtype_policy
     copy.settings, copy.placement, copy.device_count = model.settings, placement, count
     return copy
 
