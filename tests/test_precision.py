@@ -58,7 +58,7 @@ def values(variables):
 @pytest.mark.parametrize("policy", HALF)
 def test_half_precision_computes_the_layers_and_keeps_float32_weights(make, policy):
     network = make(policy)
-    convolution = network.get_layer("middle_conv_1")
+    convolution = network.get_layer("middle_1_conv_1")
     assert convolution.compute_dtype == policy.removeprefix("mixed_")
     assert {str(weight.dtype) for weight in network.weights} == {"float32"}
 
@@ -161,5 +161,5 @@ def test_a_state_that_names_no_precision_is_float32(tmp_path):
 def test_a_network_on_several_devices_keeps_its_precision(make):
     network = devices.spread(make("mixed_float16"), 1)
     assert network.dtype_policy.name == "mixed_float16"
-    assert network.get_layer("middle_conv_1").compute_dtype == "float16"
+    assert network.get_layer("middle_1_conv_1").compute_dtype == "float16"
     assert network.get_layer("time_1").compute_dtype == "float32"

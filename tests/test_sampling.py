@@ -108,7 +108,7 @@ def test_given_noise_is_drawn_in_batches_too(network, states, monkeypatch):
 
 def test_memory_is_bounded_by_the_batch_not_by_the_number_of_pictures(network, monkeypatch):
     monkeypatch.setattr(sampling, "BATCH_SIZE", 3)
-    batches = sampling._batches(network, 10_000, None, 0, None)
+    batches = sampling._batches(network, 10_000, None, 0, None, every_state=True)
     assert [next(batches).shape for _ in range(4)] == [(17, 3, 8, 8, 3)] * 4
 
 
