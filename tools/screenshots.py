@@ -1,4 +1,4 @@
-"""Photograph every page of the built site: desktop and phone, light and dark.
+"""Photograph every page of the built site (desktop and phone, light and dark), and one drawing.
 
 python tools/screenshots.py _build/screenshots
 """
@@ -16,7 +16,7 @@ TALLEST = 16_000
 
 
 def main(folder: Path) -> None:
-    """Write PAGE-desktop-light.png and its three siblings for every page."""
+    """Write PAGE-desktop-light.png and its three siblings for every page, and the generator's."""
     if CHROMIUM is None:
         sys.exit(NO_BROWSER)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,6 +35,17 @@ def main(folder: Path) -> None:
                     name = f"{file.stem}-{view}-{scheme}.png"
                     page.screenshot(path=folder / name, full_page=True, clip=clip)
                     page.context.close()
+        photograph_drawing(open_page("index.html"), folder)
+
+
+def photograph_drawing(page, folder: Path) -> None:
+    """Let the page draw, and write generator-00.png, which is noise, to generator-16.png."""
+    box = page.locator("[data-live-generator]")
+    box.get_by_role("button", name="Draw", exact=True).click()
+    page.locator("[data-live-generator][data-state=done]").wait_for()
+    for step in range(17):
+        box.locator("[name=step]").fill(str(step))
+        box.screenshot(path=folder / f"generator-{step:02d}.png")
 
 
 if __name__ == "__main__":

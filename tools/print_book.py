@@ -1,0 +1,51 @@
+"""Print the built site to one PDF, in the order of the table of contents.
+
+python tools/print_book.py _build/simple-diffusion.pdf
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import yaml
+from pypdf import PdfWriter
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
+
+from conftest import BASE, CHROMIUM, NO_BROWSER, ROOT, launch, opening, serve
+
+# Links on paper lead to the book on the web, and pictures further down come at once.
+PREPARE = """home => {
+    for (const link of document.querySelectorAll("a[href]")) {
+        link.href = link.href.replace(home.from, home.to);
+    }
+    for (const image of document.images) image.loading = "eager";
+}"""
+
+
+def main(target: Path) -> None:
+    """Print every page of the table of contents."""
+    if CHROMIUM is None:
+        sys.exit(NO_BROWSER)
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    chapters = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    print_pages([contents["root"], *chapters], target)
+
+
+def print_pages(names: list[str], target: Path) -> None:
+    """Print some pages of the site, by their names without `.html`, each with a bookmark."""
+    book = PdfWriter()
+    with serve() as server, launch() as browser, opening(browser, server) as open_page:
+        for name in names:
+            page = open_page(f"{name}.html")
+            page.evaluate(PREPARE, {"from": server.url, "to": f"{BASE}/"})
+            page.wait_for_load_state("networkidle")
+            margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
+            printed = page.pdf(format="A4", margin=margin)
+            book.append(io.BytesIO(printed), outline_item=page.title().split(" — ")[0])
+            page.context.close()
+    book.write(target)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
