@@ -187,13 +187,16 @@ def picture_content(address: str, folder: Path) -> bytes:
 
 
 def name_controls(soup: BeautifulSoup) -> None:
-    """Give the theme's controls the names that they show, and move what they do to book.js."""
+    """Give controls the names that they show, lists their roles, and move actions to book.js."""
     for control in soup.select("summary[aria-label]"):
         del control["aria-label"]
     for button in soup.select(".search-button-field"):
         button["aria-label"] = " ".join(button.get_text().split())
     sidebar = soup.select_one("#pst-primary-sidebar")
     sidebar["role"], sidebar["aria-label"] = "complementary", "Book"
+    # The role that Sphinx gives to entries of the bibliography is out of use.
+    for entry in soup.select("[role=doc-biblioentry]"):
+        entry["role"] = "listitem"
     # The policy forbids scripts in attributes.
     for button in soup.select("button[onclick]"):
         button["data-does"] = button["onclick"].removesuffix("()").removeprefix("window.")

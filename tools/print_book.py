@@ -5,6 +5,7 @@ python tools/print_book.py _build/simple-diffusion.pdf
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -29,21 +30,21 @@ def main(target: Path) -> None:
         sys.exit(NO_BROWSER)
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     chapters = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
-    print_pages([contents["root"], *chapters], target)
-
-
-def print_pages(names: list[str], target: Path) -> None:
-    """Print some pages of the site, by their names without `.html`, each with a bookmark."""
-    book = PdfWriter()
     with serve() as server, launch() as browser, opening(browser, server) as open_page:
-        for name in names:
-            page = open_page(f"{name}.html")
-            page.evaluate(PREPARE, {"from": server.url, "to": f"{BASE}/"})
-            page.wait_for_load_state("networkidle")
-            margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
-            printed = page.pdf(format="A4", margin=margin)
-            book.append(io.BytesIO(printed), outline_item=page.title().split(" — ")[0])
-            page.context.close()
+        print_pages(open_page, server.url, [contents["root"], *chapters], target)
+
+
+def print_pages(open_page: Callable, home: str, names: list[str], target: Path) -> None:
+    """Print some pages of the site at `home`, by their names, each with a bookmark."""
+    book = PdfWriter()
+    for name in names:
+        page = open_page(f"{name}.html")
+        page.evaluate(PREPARE, {"from": home, "to": f"{BASE}/"})
+        page.wait_for_load_state("networkidle")
+        margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
+        printed = page.pdf(format="A4", margin=margin)
+        book.append(io.BytesIO(printed), outline_item=page.title().split(" — ")[0])
+        page.context.close()
     book.write(target)
 
 

@@ -3,3 +3,14 @@ document.addEventListener("click", ({ target }) => {
   const does = target.closest("[data-does]")?.dataset.does;
   if (does) window[does]();
 });
+
+// Where a formula is wider than the page, the keyboard must be able to scroll it too.
+const widths = new ResizeObserver((formulas) => {
+  for (const { target } of formulas) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+document.addEventListener("DOMContentLoaded", () => {
+  for (const formula of document.querySelectorAll("mjx-container[display]")) widths.observe(formula);
+});
