@@ -80,8 +80,8 @@ def main() -> None:
         sys.exit("Too low: " + "; ".join(poor))
 
 
-def judge(url: str, device: str, categories: list[str]) -> dict[str, int]:
-    """Return the scores of one page, of 100 each."""
+def judge(url: str, device: str, categories: list[str]) -> dict[str, int | str]:
+    """Return the scores of one page, of 100 each, and the audits that it does not half pass."""
     command = ["node", FOLDER / "cli" / "index.js", url, "--output=json", "--quiet"]
     command += [f"--only-categories={','.join(categories)}"]
     command += ["--chrome-flags=--headless=new --no-sandbox"]
@@ -91,11 +91,11 @@ def judge(url: str, device: str, categories: list[str]) -> dict[str, int]:
         command, env=environment, stdout=subprocess.PIPE, timeout=SECONDS, check=True
     )
     found = json.loads(answer.stdout)
-    failed = [name for name, audit in found["audits"].items() if audit["score"] == 0]
-    print(
-        url.split("/")[-1], device, "failed audits:", ", ".join(failed) or "none", file=sys.stderr
-    )
-    return {name: round(100 * found["categories"][name]["score"]) for name in categories}
+    audits = {name: audit["score"] for name, audit in found["audits"].items()}
+    weak = [name for name, score in audits.items() if score is not None and score < 0.5]
+    scores = {name: round(100 * found["categories"][name]["score"]) for name in categories}
+    print(url.split("/")[-1], device, scores, *weak, file=sys.stderr)
+    return {**scores, "held back by": ", ".join(weak)}
 
 
 if __name__ == "__main__":

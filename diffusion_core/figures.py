@@ -97,8 +97,8 @@ def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
 def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
     """Show one of several pictures, and a slider that chooses which.
 
-    Works in a static page, in Jupyter and in Colab, by mouse, touch and keyboard, with no kernel
-    and no download: the frames are part of the page.
+    Works in a static page, in Jupyter and in Colab, by mouse, touch and keyboard, with no kernel:
+    the frames are part of what is shown. (The book's site moves them into a file beside the page.)
 
     Args:
         frames: uint8, or floats around [-1, 1], each `(height, width, 3)`, all of one shape.
