@@ -65,7 +65,7 @@ def main() -> int:
         run = in_colab if options.environment == "colab" else in_one_folder
         passed = run(python, folder, chapters)
         show_versions(python)
-    print(f"{options.environment}: {sum(passed)} of {len(chapters)} chapters passed")
+    print(f"{options.environment}: {sum(passed)} of {len(passed)} passed")
     return 0 if chapters and all(passed) else 1
 
 
