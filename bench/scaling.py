@@ -17,7 +17,7 @@ import time
 import numpy as np
 from recording import write_results
 
-BATCH_SIZE, WARM_UP, STEPS = 64, 1, 4
+BATCH_SIZE, WARM_UP, STEPS = 64, 1, 10
 
 
 def main() -> None:
