@@ -155,16 +155,16 @@ def twin(*, memory_format=torch.contiguous_format, compiled=False, seed=0) -> Co
     return Contestant(64, 32, parameters(model), counted, train, None)
 
 
-def make_unet(width: int = 16, layers_per_block: int = 1) -> UNet2DModel:
+def make_unet(width: int = 14, layers_per_block: int = 1, groups: int = 7) -> UNet2DModel:
     """Build the network of diffusers' example of unconditional training, for 32×32.
 
-    There the width is 128 with two layers a block; four channels make a group here as there.
+    There the width is 128 with two layers a block and 32 groups.
     """
     return UNet2DModel(
         sample_size=32,
         layers_per_block=layers_per_block,
         block_out_channels=tuple(width * factor for factor in (1, 1, 2, 2, 4, 4)),
-        norm_num_groups=width // 4,
+        norm_num_groups=groups,
         down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
     )
@@ -281,7 +281,7 @@ TRAINERS = {
     "diffusers": diffusers,
     "diffusers-example-rule": partial(diffusers, batch=16, examples_rate=True),
     "diffusers-default": partial(
-        diffusers, make=partial(make_unet, 128, 2), batch=16, examples_rate=True
+        diffusers, make=partial(make_unet, 128, 2, 32), batch=16, examples_rate=True
     ),
 }
 DRAWERS = {"diffusers": draw_by_diffusers}
