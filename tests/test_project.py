@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 CHAPTERS = [notebook for notebook in NOTEBOOKS if notebook.stem[0].isdigit()]
 sys.path.insert(0, str(ROOT / "tools"))
 
+import claims  # noqa: E402
 import set_url  # noqa: E402
 
 
@@ -55,6 +56,10 @@ def test_every_chapter_has_something_to_move_with_and_without_a_kernel(chapter):
     assert "stepper(" in code
     assert "explore(" in code
     assert code.count("# @title Solution") >= 4
+
+
+def test_the_readme_claims_what_was_measured():
+    assert claims.SECTION.search(claims.README.read_text())[0] == claims.claims()
 
 
 def test_the_stated_url_is_the_only_one():

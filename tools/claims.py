@@ -1,0 +1,57 @@
+"""Write the README's section "Measured" from what the benches recorded.
+
+    python tools/claims.py
+
+A test checks that the README says what the files in bench/results/ say.
+"""
+
+import re
+from pathlib import Path
+
+from diffusion_core.notebook import recorded
+
+README = Path(__file__).parents[1] / "README.md"
+SECTION = re.compile(r"(?<=## Measured\n\n).*?(?=\n## )", re.DOTALL)
+
+
+def claims() -> str:
+    """Return the section's text."""
+    machine = recorded("peers-training")["machine"]
+    speed = {row["what"]: row["images per second"] for row in recorded("peers-training")["rows"]}
+    drawing = {
+        row["what"]: row["seconds to draw again"]
+        for row in recorded("peers-drawing")["rows"]
+        if row["pictures"] == 25
+    }
+    browser = {row["what"].split(",")[0]: row["seconds"] for row in recorded("browser")["rows"]}
+    found = recorded("evaluation")
+    generated, jpeg, floor = (
+        found["quality"][name]["frechet distance"]
+        for name in ("generated", "cars as JPEG, quality 75", "real training cars")
+    )
+    copies, control = (found["copying"][n]["pixels"] for n in ("generated", "held-out cars"))
+
+    def times(name):
+        return f"{speed['ours'] / speed[name]:.1f} times"
+
+    return f"""\
+On {machine["cores"]} cores of an {machine["processor"]}, with TensorFlow {machine["tensorflow"]}
+([chapter 7](book/07-evaluation.ipynb) shows more, and [`bench/results/`](bench/results) all):
+
+- **Training**: {speed["ours"]:.0f} images/s. That is {times("article")} the article's network,
+  {times("ddim")} keras.io's DDIM example at 32×32, {times("diffusers")} `diffusers` at equal
+  operations, {times("twin")} the same network in PyTorch, and {times("twin-compiled")} that network
+  compiled by PyTorch.
+- **Drawing** 25 cars in 16 steps: {drawing["predict"]:.2f} s; by 16 calls of `model.predict`
+  {drawing["model-predict"]:.2f} s, by `diffusers` at equal operations {drawing["diffusers"]:.2f} s.
+- **In the browser**: 16 cars in 16 steps in {browser["16 cars in 16 steps"]:.1f} s.
+- **Quality**: Fréchet distance to the held-out cars {generated:.2f}, of real cars saved as JPEG of
+  quality 75 {jpeg:.2f}, of real training cars {floor:.2f}. The features are those of the book's own
+  classifier, so these are not FID values.
+- **Copies** of training cars: {copies:.1%} of {found["n"]:,} generated cars; the same test finds
+  {control:.1%} in the held-out cars.
+"""
+
+
+if __name__ == "__main__":
+    README.write_text(SECTION.sub(lambda _: claims(), README.read_text()))
