@@ -16,15 +16,21 @@ SECTION = re.compile(r"(?<=## Measured\n\n).*?(?=\n## )", re.DOTALL)
 
 def claims() -> str:
     """Return the section's text."""
-    machine = recorded("peers-training")["machine"]
-    speed = {row["what"]: row["images per second"] for row in recorded("peers-training")["rows"]}
-    drawing = {
+    files = ("peers-training", "peers-drawing", "browser", "evaluation")
+    training, drawing, browser, found = results = [recorded(name) for name in files]
+    machines = {
+        "{cores} cores of an {processor}, with TensorFlow {tensorflow}".format(**file["machine"])
+        for file in results
+    }
+    if len(machines) > 1:
+        raise ValueError(f"{', '.join(files)} come from {machines}; record them on one machine.")
+    speed = {row["what"]: row["images per second"] for row in training["rows"]}
+    seconds = {
         row["what"]: row["seconds to draw again"]
-        for row in recorded("peers-drawing")["rows"]
+        for row in drawing["rows"]
         if row["pictures"] == 25
     }
-    browser = {row["what"].split(",")[0]: row["seconds"] for row in recorded("browser")["rows"]}
-    found = recorded("evaluation")
+    live = {row["what"].split(",")[0]: row["seconds"] for row in browser["rows"]}
     generated, jpeg, floor = (
         found["quality"][name]["frechet distance"]
         for name in ("generated", "cars as JPEG, quality 75", "real training cars")
@@ -35,16 +41,16 @@ def claims() -> str:
         return f"{speed['ours'] / speed[name]:.1f} times"
 
     return f"""\
-On {machine["cores"]} cores of an {machine["processor"]}, with TensorFlow {machine["tensorflow"]}
+On {machines.pop()}
 ([chapter 7](book/07-evaluation.ipynb) shows more, and [`bench/results/`](bench/results) all):
 
 - **Training**: {speed["ours"]:.0f} images/s. That is {times("article")} the article's network,
   {times("ddim")} keras.io's DDIM example at 32×32, {times("diffusers")} `diffusers` at equal
   operations, {times("twin")} the same network in PyTorch, and {times("twin-compiled")} that network
   compiled by PyTorch.
-- **Drawing** 25 cars in 16 steps: {drawing["predict"]:.2f} s; by 16 calls of `model.predict`
-  {drawing["model-predict"]:.2f} s, by `diffusers` at equal operations {drawing["diffusers"]:.2f} s.
-- **In the browser**: 16 cars in 16 steps in {browser["16 cars in 16 steps"]:.1f} s.
+- **Drawing** 25 cars in 16 steps: {seconds["predict"]:.2f} s; by 16 calls of `model.predict`
+  {seconds["model-predict"]:.2f} s, by `diffusers` at equal operations {seconds["diffusers"]:.2f} s.
+- **In the browser**: 16 cars in 16 steps in {live["16 cars in 16 steps"]:.1f} s.
 - **Quality**: Fréchet distance to the held-out cars {generated:.2f}, of real cars saved as JPEG of
   quality 75 {jpeg:.2f}, of real training cars {floor:.2f}. The features are those of the book's own
   classifier, so these are not FID values.
