@@ -31,7 +31,8 @@ def predict(
         float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
     """
     batches = _batches(model, n, schedule, seed, noise, every_state=False)
-    return np.concatenate([states[-1] for states in batches])
+    # A copy, since a view would keep every state of its batch in memory.
+    return np.concatenate([states[-1].copy() for states in batches])
 
 
 def predict_step(
@@ -52,15 +53,16 @@ def predict_step(
         n: how many pictures, at least 1.
         schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
         seed: picture `i` starts from noise that depends on `(seed, i)` alone, whatever `n` is.
-        noise: the starting noise itself, numbers `(n, height, width, channels)`; then `n` and
-            `seed` are not used.
+        noise: what to start from, numbers `(n, height, width, channels)` at the first noise level
+            of the schedule; then `n` and `seed` are not used.
 
     Returns:
         float32 `(timesteps + 1, n, height, width, channels)`.
 
     Raises:
-        TypeError, ValueError: a bad model, `n`, `seed` or schedule, noise of another shape than
-            the model's images or that is not finite, or pictures (for `predict`) or states that
+        TypeError, ValueError: a bad model, `n`, `seed` or schedule, no noise for a schedule that
+            does not begin at 1, noise of another shape than the model's images or that is not
+            finite, or pictures (for `predict`) or states that
             need more than 2²⁹ numbers.
     """
     return np.concatenate(list(_batches(model, n, schedule, seed, noise, every_state=True)), axis=1)
@@ -117,6 +119,11 @@ def _batches(model, n, schedule, seed, noise, every_state):
     pictures = n * states if every_state else max(n, min(n, BATCH_SIZE) * states)
     asked = f"n is {n} and timesteps {schedule.timesteps}"
     check_size(asked, pictures * math.prod(image_shape))
+    if noise is None and schedule.noise[0] != 1:
+        raise ValueError(
+            f"the schedule begins at noise level {schedule.noise[0]:g}, not at pure noise; give "
+            "the noisy pictures to begin with as noise=, or a schedule that begins at 1."
+        )
     levels = np.stack([schedule.noise[:-1], schedule.noise[1:]], axis=1).astype(np.float32)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):

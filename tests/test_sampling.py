@@ -1,6 +1,7 @@
 """Stage 6, sampling: the loop against plain Python and an independent library, seeds, batches."""
 
 import json
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -106,10 +107,28 @@ def test_given_noise_is_drawn_in_batches_too(network, states, monkeypatch):
     np.testing.assert_array_equal(predict(network, noise=noise), predict(network, 7, seed=5))
 
 
-def test_memory_is_bounded_by_the_batch_not_by_the_number_of_pictures(network, monkeypatch):
-    monkeypatch.setattr(sampling, "BATCH_SIZE", 3)
-    batches = sampling._batches(network, 10_000, None, 0, None, every_state=True)
-    assert [next(batches).shape for _ in range(4)] == [(17, 3, 8, 8, 3)] * 4
+def test_predict_lets_go_of_the_states_of_earlier_batches(monkeypatch):
+    alive = []
+
+    def batches(*args, **options):
+        for _ in range(4):
+            states = np.zeros((17, 3, 8, 8, 3), np.float32)
+            alive.append(weakref.ref(states))
+            yield states
+            del states
+            # The one before this may still be held by the loop that asks for the next.
+            assert sum(reference() is not None for reference in alive) <= 1
+
+    monkeypatch.setattr(sampling, "_batches", batches)
+    assert predict(None).shape == (12, 8, 8, 3)
+
+
+def test_a_schedule_that_begins_halfway_needs_the_pictures_to_begin_with(network):
+    halfway = Schedule(signal=[0.5, 1], noise=[0.5, 0])
+    with pytest.raises(ValueError, match=r"begins at noise level 0\.5.*as noise="):
+        predict(network, schedule=halfway)
+    given = np.zeros((2, 8, 8, 3), np.float32)
+    assert predict(network, schedule=halfway, noise=given).shape == given.shape
 
 
 def test_the_starting_noise_can_be_given(network, states):
