@@ -66,7 +66,7 @@ def compile_model(
         TypeError, ValueError: no network, `total_steps` below 1, a `learning_rate` that is neither
             a number from 0 to 1,000 nor a rule, or a loss that Keras does not know.
     """
-    _check_network(model)
+    check_model(model)
     total_steps = check_whole("total_steps", total_steps, most=MOST_STEPS)
     learning_rate, loss = _check_rate(learning_rate), _check_loss(loss)
     if isinstance(learning_rate, float):
@@ -80,9 +80,14 @@ def compile_model(
         model.optimizer.build(model.trainable_variables)
 
 
-def _check_network(model):
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model is {brief(model)}; expected a network of make_model.")
+def _check_images(images, model):
+    images = check_images(images)
+    if images.shape[1:] != model.input_shape[0][1:]:
+        raise ValueError(
+            f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
+            "build it with make_model(image_shape=images.shape[1:])."
+        )
+    return images
 
 
 def _check_rate(learning_rate):
@@ -158,12 +163,7 @@ def train_one(
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
-    images = check_images(images)
-    if images.shape[1:] != model.input_shape[0][1:]:
-        raise ValueError(
-            f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
-            "build it with make_model(image_shape=images.shape[1:])."
-        )
+    images = _check_images(images, model)
     seed = check_whole("seed", seed, least=0)
     schedule = check_linear(schedule)
     devices.check_shares(model, len(images))
@@ -230,7 +230,8 @@ def train(
         save_minutes: a state is also saved when the last one is so many minutes old, up to a year.
         callback: called as `callback(epoch, model, history)` with the averaged weights in the
             model, after every `callback_every`-th epoch and the last one. If the process was
-            killed meanwhile, it is called again for the same epoch.
+            killed meanwhile, it is called again for the same epoch; if it raised an error, the
+            epoch counts as done, and it is not.
 
     Returns:
         The history, a dict of lists with one entry an epoch; `HISTORY_COLUMNS` names them.
@@ -247,8 +248,13 @@ def train(
     In several processes (see `examples/several_machines.py`) all give the same arguments and all
     call the callback; the first one alone writes states, and notices signals.
     """
-    _check_network(model)
-    images = check_images(images)
+    check_model(model)
+    if not hasattr(model, "settings"):
+        raise TypeError(
+            "model has no settings, with which a saved state is read again; build it with "
+            "make_model, and copy the weights with set_weights."
+        )
+    images = _check_images(images, model)
     epochs = check_whole("epochs", epochs)
     batch_size = check_whole("batch_size", batch_size)
     callback_every = check_whole("callback_every", callback_every)

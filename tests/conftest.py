@@ -72,9 +72,11 @@ def tiny():
 def one_layer():
     """Make a network that is quick to build, for tests in which training is only pretended."""
 
-    def make():
-        question = keras.Input((2,))
-        network = keras.Model(question, keras.layers.Dense(3, name="layer")(question))
+    def make(image_shape=(32, 32, 3)):
+        question = [keras.Input(shape) for shape in (image_shape, (1,), (1,))]
+        seen = [keras.layers.GlobalAveragePooling2D()(question[0]), *question[1:]]
+        answer = keras.layers.Dense(3, name="layer")(keras.layers.Concatenate()(seen))
+        network = keras.Model(question, answer)
         network.settings = {}
         return network
 

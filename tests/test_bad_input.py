@@ -347,7 +347,7 @@ DOORS = {
         lambda bad: make_model((8, 8, 3), (4,), 1, bad),
         (not_whole | st.integers()).filter(lambda bad: not isinstance(bad, (bool, np.bool_))),
     ),
-    "compile_model(model)": (lambda bad: compile_model(bad, 10), not_models),
+    "compile_model(model)": (lambda bad: compile_model(bad, 10), not_models | other_models),
     "compile_model(total_steps)": (
         lambda bad: compile_model(networks.tiny, bad),
         bad_whole(1, 2**31 - 1),
@@ -365,7 +365,7 @@ DOORS = {
         not_schedules | not_linear,
     ),
     "train_one(seed)": (lambda bad: train_one(networks.ready, IMAGES, None, bad), bad_whole(0)),
-    "train(model)": (lambda bad: run_train(model=bad), not_models),
+    "train(model)": (lambda bad: run_train(model=bad), not_models | other_models),
     "train(images)": (lambda bad: run_train(images=bad), bad_images),
     "train(epochs)": (lambda bad: run_train(epochs=bad), bad_whole(1, 2**31 - 1)),
     "train(batch_size)": (lambda bad: run_train(batch_size=bad), bad_whole(1, 2)),
@@ -517,7 +517,7 @@ def terminal(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "load_cars", lambda *split: cars)
     monkeypatch.setattr("diffusion_core.evaluation.load_cars", lambda *split: cars)
     monkeypatch.setattr("diffusion_core.evaluation.load_images", lambda *split: cars)
-    small = networks.tiny
+    small = make_model(widths=(4,))
     monkeypatch.setattr("diffusion_core.model.make_model", lambda: small)
     monkeypatch.setattr(sampling, "_sampler", not_called)
     monkeypatch.setattr("diffusion_core.training.train_one", not_called)

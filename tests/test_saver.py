@@ -45,7 +45,7 @@ def run(one_layer, steps, tmp_path):
 
     def go_on(folder=tmp_path / "run", **options):
         options = {"epochs": EPOCHS, "batch_size": 2, "weights_dir": folder, **options}
-        return train(one_layer(), IMAGES, **options)
+        return train(one_layer((8, 8, 3)), IMAGES, **options)
 
     return go_on
 
@@ -396,7 +396,7 @@ def test_a_disk_without_locks_gives_a_warning(tmp_path, monkeypatch):
 def test_weights_that_are_no_numbers_end_the_run_and_leave_the_saved_states(
     one_layer, steps, patient, tmp_path
 ):
-    network = one_layer()
+    network = one_layer((8, 8, 3))
 
     def spoil():
         network.weights[0].assign(np.nan * np.asarray(network.weights[0]))

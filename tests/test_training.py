@@ -373,6 +373,16 @@ BAD_IMAGES = [
 ]
 
 
+def test_a_network_that_does_not_fit_is_refused_at_the_door(tiny, images, tmp_path):
+    other_size = np.zeros((16, 16, 16, 3), np.float32)
+    with pytest.raises(ValueError, match=r"images are \(16, 16, 3\) and the model takes \(8, 8"):
+        train(tiny(), other_size, epochs=1, batch_size=16, weights_dir=tmp_path / "new")
+    copied = keras.models.clone_model(tiny())
+    with pytest.raises(TypeError, match=r"no settings.*make_model.*set_weights"):
+        train(copied, images, epochs=1, batch_size=16, weights_dir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.fixture(scope="module")
 def ready(tiny):
     network = tiny(widths=(4,))
@@ -496,9 +506,9 @@ RULE = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
         ({"seed": 6}, "seed is 6 and was 5"),
         ({"batch_size": 4}, "batch_size is 4 and was 8"),
         ({"learning_rate": 2e-3}, "learning_rate is 0.002 and was 0.004"),
-        ({"learning_rate": RULE}, r"learning_rate is \{\"ExponentialDecay\": .*… and was 0"),
-        ({"loss": "mean_squared_error"}, 'loss is "mean_squared_error" and was "mean_absolute_err'),
-        ({"schedule": linear_schedule(8)}, r"noise_levels is \[1.0, 0.875, .*… and was \[1.0, 0.9"),
+        ({"learning_rate": RULE}, r"learning_rate is \{'ExponentialDecay': .*… and was 0"),
+        ({"loss": "mean_squared_error"}, "loss is 'mean_squared_error' and was 'mean_absolute_err"),
+        ({"schedule": linear_schedule(8)}, r"noise_levels is \[1.0, 0.875, .* and was \[1.0, 0.9"),
     ],
 )
 def test_a_run_of_another_configuration_is_refused_and_the_network_unchanged(
@@ -515,7 +525,7 @@ def test_a_run_of_another_configuration_is_refused_and_the_network_unchanged(
 
 def test_other_images_are_refused(tiny, images, whole_run):
     options = {"epochs": 3, "batch_size": 8, "seed": 5, "weights_dir": whole_run["folder"]}
-    with pytest.raises(ValueError, match=r"images_sha256 is \"\w+… and was \"\w+…\. Give"):
+    with pytest.raises(ValueError, match=r"images_sha256 is '\w+\.\.\.\w+' and was '\w+\.\.\.\w+'\. Give"):
         train(tiny(widths=(4,)), images[::-1], **options)
     with pytest.raises(ValueError, match="run: images is 15 and was 16; images_sha256"):
         train(tiny(widths=(4,)), images[1:], **options)
