@@ -22,6 +22,7 @@ import numpy as np
 
 from diffusion_core.checks import brief
 from diffusion_core.classifier import make_classifier
+from diffusion_core.devices import device_names
 from diffusion_core.files import drive_dir, write_atomically
 from diffusion_core.model import make_model
 from diffusion_core.tensorfile import DamagedError, pack, read
@@ -120,6 +121,7 @@ def find_latest(weights_dir: str | Path) -> Path | None:
     Raises:
         ValueError: there are states, but all are damaged; or the newest is of a later format.
         NotADirectoryError: a file stands in the place of the folder.
+        OSError: a state cannot be read now. It is not passed over, since it may be whole.
     """
     states = _states(check_folder(weights_dir))
     for path in reversed(states):
@@ -152,18 +154,9 @@ def check_configuration(path: str | Path, configuration: dict) -> None:
     warning, since training goes on, only not to the last bit as without the change.
     """
     about = read_about(path)
-    if about["format"] == 1:
-        raise ValueError(
-            f"{path} has format 1, with which training cannot go on, only load_weights_dir works; "
-            "give another weights_dir."
-        )
-    # Before there was half precision, configurations did not name their precision.
-    saved, wanted = (
-        {"precision": "float32", **json.loads(json.dumps(given))}
-        for given in (about["configuration"], configuration)
-    )
+    saved, wanted = about["configuration"], json.loads(json.dumps(configuration))
     differing = [
-        f"{name} is {_brief(wanted.get(name))} and was {_brief(saved.get(name))}"
+        f"{name} is {brief(wanted.get(name))} and was {brief(saved.get(name))}"
         for name in {**saved, **wanted}
         if wanted.get(name) != saved.get(name)
     ]
@@ -215,7 +208,7 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         backend: sys.modules[backend].__version__,
-        "devices": ", ".join(keras.distribution.list_devices()),
+        "devices": ", ".join(device_names()),
     }
 
 
@@ -283,8 +276,7 @@ def _states(folder):
     return sorted(names, key=_place)
 
 
-# A state of format 1 has no step in its name.
-_NAME = r"state-(\d+)(?:-(\d+))?\.safetensors"
+_NAME = r"state-\d+-\d+\.safetensors"
 
 
 def _place(path):
@@ -305,11 +297,6 @@ def _variables(model):
             if id(slot) not in stored
         },
     }
-
-
-def _brief(value):
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _load_network(path):

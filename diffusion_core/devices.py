@@ -42,7 +42,7 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
             f"the backend is {backend}, on which nothing can be spread; set KERAS_BACKEND to "
             "tensorflow or jax."
         )
-    names = keras.distribution.list_devices()
+    names = device_names()
     count = len(names) if count is None else check_whole("count", count)
     if count > len(names) or (_processes() > 1 and count < len(names)):
         raise ValueError(
@@ -62,6 +62,14 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
     copy.dtype_policy = model.dtype_policy
     copy.settings, copy.placement, copy.device_count = model.settings, placement, count
     return copy
+
+
+def device_names(kind: str | None = None) -> list[str]:
+    """Return the names of the devices of a kind, such as "gpu"; of the kind in use when None.
+
+    The list is empty on PyTorch, of which Keras names none.
+    """
+    return [] if keras.backend.backend() == "torch" else keras.distribution.list_devices(kind)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import numpy as np
 from IPython.display import HTML, display
 from PIL import Image
 
+from diffusion_core.devices import device_names
+
 _started = time.perf_counter()
 
 _BOX = '<div style="border:2px solid {0};border-radius:4px;padding:8px 12px;margin:8px 0">{1}</div>'
@@ -29,7 +31,7 @@ def begin_chapter() -> str:
     """
     global _started
     _started = time.perf_counter()
-    gpus = keras.distribution.list_devices("gpu")
+    gpus = device_names("gpu")
     budget = os.environ.get("SIMPLE_DIFFUSION_BUDGET") or ("full" if gpus else "quick")
     if budget not in ("quick", "full"):
         raise ValueError(f'SIMPLE_DIFFUSION_BUDGET is {budget!r}; expected "quick" or "full".')
@@ -87,7 +89,8 @@ def explore(function: Callable, **controls) -> None:
         display(widget)
         return
     *inputs, _ = widget.children
-    display(function(**{control.description: control.value for control in inputs}))
+    values = (control.value for control in inputs)
+    display(function(**dict(zip(controls, values, strict=True))))
     names = ", ".join(control.description for control in inputs)
     text = f"On this page the picture stands still. In Colab or Jupyter, controls move: {names}."
     display(HTML(_BOX.format("#6b7280", text)))

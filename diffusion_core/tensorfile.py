@@ -15,7 +15,8 @@ FORMAT = 2
 _BLANK = "0" * 64
 # A damaged or hostile file may be no file, no text, or text of any form.
 _UNREADABLE = (
-    OSError,
+    FileNotFoundError,
+    IsADirectoryError,
     SafetensorError,
     KeyError,
     ValueError,
@@ -44,30 +45,26 @@ def pack(tensors: dict[str, np.ndarray], about: dict) -> bytes:
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """Return the tensors and `about` of a file, after every byte of it was checked.
 
-    Files of format 1, which the shipped networks have, hold no checksum.
-
     Raises:
         DamagedError: it is missing, cut short, changed, or something else altogether.
         ValueError: it is whole, but of a later format.
+        OSError: it cannot be read now, which says nothing about what it holds.
     """
     try:
         content = Path(path).read_bytes()
         header = content[8 : 8 + int.from_bytes(content[:8], "little")]
         about = json.loads(json.loads(header)["__metadata__"]["about"])
-        stated = about.pop("sha256", None)
-        if stated:
-            blank = content.replace(_field(stated), _field(_BLANK), 1)
-            if stated != hashlib.sha256(blank).hexdigest():
-                raise ValueError("its checksum does not fit")
-        elif about["format"] != 1:
-            raise ValueError("it has no checksum")
+        stated = about.pop("sha256")
+        blank = content.replace(_field(stated), _field(_BLANK), 1)
+        if stated != hashlib.sha256(blank).hexdigest():
+            raise ValueError("its checksum does not fit")
         later = about["format"] > FORMAT
         tensors = {} if later else safetensors.numpy.load(content)
     except _UNREADABLE as error:
         raise DamagedError(f"{path} is not a whole saved state: {error}.") from error
     if later:
         raise ValueError(
-            f"{path} has format {about['format']}; this version reads {FORMAT} and before. Update "
+            f"{path} has format {about['format']}; this version reads {FORMAT}. Update "
             "diffusion_core."
         )
     return tensors, about

@@ -1,6 +1,5 @@
 """Saving, finding and restoring weights, the shipped networks, and writing whole files."""
 
-import json
 import os
 import re
 import warnings
@@ -414,7 +413,7 @@ def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
     newest = write_plain(tmp_path, 2, 2)
     newest.write_bytes(tensorfile.pack({"weights/w": np.zeros(3)}, {"format": 99}))
     for read in (checkpoints.read_about, lambda path: checkpoints.find_latest(path.parent)):
-        with pytest.raises(ValueError, match="has format 99; this version reads 2 and before"):
+        with pytest.raises(ValueError, match=r"has format 99; this version reads 2\. Update"):
             read(newest)
 
 
@@ -427,8 +426,8 @@ def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
         ({"seed": 3}, r"another run: seed is 3 and was 2\. Give what it was to go on, or another"),
         ({"batch_size": 8, "seed": 0}, r"run: seed is 0 and was 2; batch_size is 8 and was 16\."),
         ({"widths": (4, 8)}, r"run: widths is \[4, 8\] and was \[4\]\."),
-        ({"new": True}, r"run: new is true and was null\."),
-        ({"batch_size": list(range(50))}, r"run: batch_size is \[0, 1, .{20,30}… and was 16\."),
+        ({"new": True}, r"run: new is True and was None\."),
+        ({"batch_size": list(range(50))}, r"run: batch_size is \[0, 1, .*\.\.\.\] and was 16\."),
     ],
 )
 def test_another_configuration_is_refused_with_the_settings_that_differ(saved, change, message):
@@ -446,20 +445,6 @@ def test_other_versions_give_a_warning(saved, monkeypatch):
     monkeypatch.setattr(keras, "__version__", "3.99")
     with pytest.warns(UserWarning, match=r"now keras 3.99 \(was 3\.\d+.*\). Training goes on, but"):
         checkpoints.check_configuration(saved, CONFIGURATION)
-
-
-def test_training_cannot_go_on_from_a_state_of_format_1_but_drawing_can(network, tmp_path):
-    """What version 0.1.0 wrote: no checksum, no step in the name, optimizer slots by number."""
-    tensors = {f"averages/{v.path}": np.asarray(v) for v in network.weights}
-    about = json.dumps({"format": 1, "settings": network.settings, "seed": 0})
-    path = tmp_path / "state-000007.safetensors"
-    path.write_bytes(safetensors.numpy.save(tensors, {"about": about}))
-    assert checkpoints.find_latest(tmp_path) == path
-    with pytest.raises(ValueError, match="format 1, with which training cannot go on"):
-        checkpoints.check_configuration(path, CONFIGURATION)
-    loaded = checkpoints.load_weights_dir(tmp_path)
-    for ours, theirs in zip(values(loaded.weights), values(network.weights), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
