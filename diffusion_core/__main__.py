@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 after one sentence on standard error about what is wrong; 130 after Ctrl-C. SIGTERM
-        ends a training run with the exit code 143, by way of `SystemExit`.
+        0; 1 after one sentence on standard error about what is wrong; 130 after Ctrl-C. An unknown
+        option ends with the exit code 2 and SIGTERM with 143, by way of `SystemExit`.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -158,6 +158,8 @@ def _check_out(path, *endings):
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"{shown}, but {there} is a file; expected a folder there.")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"{shown}, but {there} cannot be written; give another folder.")
 
 
 def _train(options):
@@ -195,9 +197,12 @@ def _train(options):
 
 
 def _load(weights):
-    if os.path.isdir(weights):
-        return checkpoints.load_weights_dir(weights)
-    return checkpoints.load_pretrained(weights)
+    try:
+        return checkpoints.load_pretrained(weights)
+    except ValueError as error:
+        if not os.path.isdir(weights):
+            raise ValueError(f"{error} A folder of saved states will do as well.") from None
+    return checkpoints.load_weights_dir(weights)
 
 
 def _sample(options):
