@@ -19,7 +19,7 @@ from diffusion_core.checks import check_whole
 from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
 from diffusion_core.sampling import predict
-from diffusion_core.schedule import Schedule, check_linear
+from diffusion_core.schedule import linear_schedule
 
 NEIGHBOURS = 5  # as the authors of density and coverage advise
 COPY_RATIO = 1 / 3
@@ -32,7 +32,7 @@ MOST_EVALUATED = 20_000  # every picture is compared with every other
 def classifier_features(images: np.ndarray) -> np.ndarray:
     """Return the features of our own classifier: uint8 `(n, 32, 32, 3)` to float32 `(n, 192)`.
 
-    Raises `TypeError` or `ValueError` for images of another dtype or shape.
+    Raises `ValueError` for images of another dtype or shape.
     """
     pixels = normalize(_check_pixels(images))
     # Whole batches, so that the network is compiled for one shape.
@@ -47,8 +47,7 @@ def inception_features(images: np.ndarray) -> np.ndarray:
     downloaded at the first use. FID is defined on another copy of the network, so distances in
     these features are close to FID and still not FID.
 
-    Raises `TypeError` or `ValueError` for images of another dtype or shape, `Exception` without
-    internet.
+    Raises `ValueError` for images of another dtype or shape, `Exception` without internet.
     """
     pixels = normalize(_check_pixels(images))
     network = _inception()
@@ -140,13 +139,13 @@ def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, f
     the same two thoughts, less shaken by outliers (Naeem et al. 2020, arXiv:2002.09797).
 
     Args:
-        features: floats `(n, d)` of the pictures to judge.
-        reference: floats `(m, d)` of the real ones.
+        features: floats `(n, d)` of the pictures to judge, at least seven rows.
+        reference: floats `(m, d)` of the real ones, at least seven rows.
 
     Raises:
         ValueError: other shapes, or NaN.
     """
-    features, reference = _check_features(features, reference)
+    features, reference = _check_features(features, reference, least=NEIGHBOURS + 2)
     with contextlib.redirect_stdout(io.StringIO()):  # prdc prints what it counts
         found = compute_prdc(reference, features, nearest_k=NEIGHBOURS)
     return {name: float(value) for name, value in found.items()}
@@ -156,8 +155,8 @@ def nearest_training(rows: np.ndarray, training: np.ndarray) -> dict[str, np.nda
     """Find each row's nearest training row, and how much nearer it is than the next 50.
 
     A picture counts as a copy when the distance to its nearest training picture is below a third
-    of the mean distance to the next 50 (the test of Carlini et al. 2023, arXiv:2301.13188,
-    section 4).
+    of the mean distance to the next 50. The comparison with the next 50 is that of Carlini et al.
+    2023 (arXiv:2301.13188); the bound of a third is this book's.
 
     Args:
         rows: floats `(n, d)`, pixels or features.
@@ -178,22 +177,19 @@ def nearest_training(rows: np.ndarray, training: np.ndarray) -> dict[str, np.nda
     return {"nearest": indices[:, 0], "ratio": ratio, "copied": ratio < COPY_RATIO}
 
 
-def loss_by_noise_level(
-    model: keras.Model, images: np.ndarray, schedule: Schedule | None = None, seed: int = 0
-) -> np.ndarray:
+def loss_by_noise_level(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the mean absolute error of every step, divided by the size of the step.
 
     Args:
         model: a network of `make_model`.
-        images: float32 `(n, height, width, channels)` in [-1, 1].
-        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
-        seed: image `i` gets the noise of `(seed, i)` at every step.
+        images: float32 `(n, height, width, channels)` in [-1, 1]; image `i` gets the noise of
+            `(0, i)` at every step.
 
     Returns:
-        floats `(timesteps,)`, for the steps from pure noise to clean.
+        floats `(16,)`, for the 16 linear steps from pure noise to clean.
     """
-    schedule = check_linear(schedule)
-    noise = gaussian_noise(len(images), images.shape[1:], seed)
+    schedule = linear_schedule()
+    noise = gaussian_noise(len(images), images.shape[1:])
     losses = []
     for t in range(schedule.timesteps):
         question, answer = forward_noise(images, t, schedule, noise=noise)
@@ -204,19 +200,18 @@ def loss_by_noise_level(
     return np.array(losses)
 
 
-def controls(training: np.ndarray, trucks: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def controls(training: np.ndarray, trucks: np.ndarray) -> dict[str, np.ndarray]:
     """Return sets of pictures whose worth is known, to read the table by.
 
     Args:
         training: uint8 `(n, 32, 32, 3)`, at least 1,000 real training cars; the first 1,000 are
             used, as they are or spoilt.
         trucks: uint8, real trucks.
-        seed: of the noise and of the copies.
 
     Returns:
         The name of each set and its 1,000 pictures, uint8.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     cars, copied = training[:COMPARED], training[:100]
     return {
         FLOOR: cars,

@@ -34,10 +34,11 @@ def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -
         uint8 `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
 
     Raises:
+        TypeError: integers other than uint8.
         ValueError: pictures of another shape, none at all, or numbers below 1.
     """
     images = _as_pixels(images)
-    if images.ndim != 4 or len(images) == 0:
+    if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
         raise ValueError(f"images have the shape {images.shape}; expected (n, height, width, 3).")
     n, height, width, channels = images.shape
     columns = int(np.ceil(np.sqrt(n))) if columns is None else columns
@@ -172,7 +173,7 @@ def plot_histories(histories: dict[str, dict[str, list]], timesteps: int | None 
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for name, history in histories.items():
         axes.plot(history["epoch"], np.array(history["loss"]) * (timesteps or 1), label=name)
-    axes.set(xlabel="epoch", ylabel="loss" if timesteps is None else "loss × timesteps")
+    axes.set(xlabel="epoch", ylabel="loss" if timesteps is None else "loss / step size")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     return figure
