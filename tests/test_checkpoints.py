@@ -408,6 +408,23 @@ def test_a_damaged_state_is_refused_and_the_network_unchanged(fresh, saved, dama
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_state_that_cannot_be_read_now_is_neither_passed_over_nor_called_damaged(
+    tmp_path, monkeypatch
+):
+    write_plain(tmp_path, 1, 1)
+    newest = write_plain(tmp_path, 2, 2)
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        if path == newest:
+            raise OSError(107, "Transport endpoint is not connected")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    with pytest.raises(OSError, match="not connected"):
+        checkpoints.find_latest(tmp_path)
+
+
 def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
     write_plain(tmp_path, 1, 1)
     newest = write_plain(tmp_path, 2, 2)

@@ -206,6 +206,13 @@ def test_a_backend_that_cannot_is_named(tiny, monkeypatch):
         devices.spread(tiny())
 
 
+def test_pytorch_of_which_keras_names_no_devices_has_none(monkeypatch):
+    assert devices.device_names()
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.delattr(keras.distribution, "list_devices")
+    assert devices.device_names("gpu") == []
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused_at_the_door(tiny, images, tmp_path):
     network = tiny()
     network.device_count = 3

@@ -232,6 +232,7 @@ def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypa
         (lambda: frechet_distance(CLOUD, OTHER[:, :3]), r"shapes.*expected \(n, d\)"),
         (lambda: frechet_distance(CLOUD[0], OTHER), r"shapes.*expected \(n, d\)"),
         (lambda: kernel_distance(CLOUD[:1], OTHER), "1 and 200 rows; expected at least 2"),
+        (lambda: precision_recall(CLOUD[:6], OTHER), "6 and 200 rows; expected at least 7"),
         (lambda: precision_recall(CLOUD * np.nan, OTHER), "NaN"),
         (lambda: nearest_training(CLOUD, CLOUD[:50]), "50 training rows; expected more than 50"),
         (lambda: classifier_features(np.zeros((2, 32, 32, 3))), "float64.*expected uint8"),

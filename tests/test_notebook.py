@@ -1,3 +1,4 @@
+import ipywidgets
 import pytest
 from PIL import Image
 
@@ -57,6 +58,14 @@ def test_the_static_page_shows_the_first_result_and_no_dead_control(monkeypatch,
     assert shown[0] == (4, 16)
     assert "controls move: seed, steps" in shown[1].data
     assert len(shown) == 2
+
+
+def test_a_control_may_have_a_label_of_its_own_on_the_static_page_too(monkeypatch, shown):
+    monkeypatch.setenv("SIMPLE_DIFFUSION_STATIC", "1")
+    labelled = ipywidgets.IntSlider(value=3, description="Seed of the noise")
+    notebook.explore(lambda seed: seed, seed=labelled)
+    assert shown[0] == 3
+    assert "controls move: Seed of the noise" in shown[1].data
 
 
 def test_a_live_control_calls_the_function_with_its_new_value(shown):

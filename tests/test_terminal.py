@@ -1,6 +1,7 @@
 """The terminal: `train`, `sample` and `evaluate`, from --help to a folder of weights."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,18 @@ def test_what_cannot_be_done_ends_with_one_sentence_and_code_1(
     command = arguments.split()[0]
     assert f"diffusion_core {command}: {message}" in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_drawing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert main(["sample", "--out", str(tmp_path / "cars.png")]) == 1
+    assert f"but {tmp_path} cannot be written; give another" in capsys.readouterr().err
+
+
+def test_a_folder_does_not_hide_a_shipped_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("small").mkdir()
+    assert main(["sample", "--n", "1", "--steps", "1", "--out", "cars.png"]) == 0
 
 
 def test_cars_that_cannot_be_loaded_end_with_one_message_and_code_1(tiny_run, monkeypatch, capsys):
