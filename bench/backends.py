@@ -1,11 +1,10 @@
 """Measure how far backends and precisions lead apart, from the same weights and the same noise.
 
-    python bench/backends.py [--torch-python PYTHON]
+    python bench/backends.py --torch-python PYTHON
 
 Writes results/backends.json. Every row is one process with the shipped network, on the CPU: its
 largest differences from TensorFlow in float32, over all pixels. PyTorch is not among the book's
-pins; give the Python of an environment that has it beside them, or its row is left out. Answers
-are kept in _build/backends, so the command can be stopped and started again.
+pins; name the Python of an environment that has it beside them.
 """
 
 import argparse
@@ -13,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -26,32 +26,22 @@ RUNS = {
     "TensorFlow, mixed_bfloat16": ("tensorflow", "mixed_bfloat16"),
 }
 PICTURES, STEPS, BATCH_SIZE = 16, 3, 16
-ANSWERS = Path(__file__).parent.parent / "_build" / "backends"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch-python", help="a Python with PyTorch, Keras and this package")
+    parser.add_argument(
+        "--torch-python", default=sys.executable, help="has PyTorch and this package"
+    )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         answer(*options.child)
         return
-    ANSWERS.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, (backend, precision) in RUNS.items():
         python = options.torch_python if backend == "torch" else sys.executable
-        file = ANSWERS / f"{backend}-{precision}.npz"
-        if not file.exists():
-            if not python:
-                continue
-            subprocess.run(
-                [python, __file__, "--child", precision, str(file)],
-                env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                check=True,
-                timeout=1800,
-            )
-        found = dict(np.load(file))
+        found = ask(python, backend, precision)
         about = json.loads(str(found.pop("about")))
         if not rows:
             reference = found
@@ -62,14 +52,28 @@ def main() -> None:
             for quantity in reference
         }
         rows.append({"what": name, **about, **differences})
-        write_results(
-            "backends",
-            rows,
-            pictures=PICTURES,
-            training_steps=STEPS,
-            batch_size=BATCH_SIZE,
-            seed=0,
+    write_results(
+        "backends",
+        rows,
+        pictures=PICTURES,
+        training_steps=STEPS,
+        batch_size=BATCH_SIZE,
+        seed=0,
+    )
+
+
+def ask(python: str, backend: str, precision: str) -> dict[str, np.ndarray]:
+    """Return the answers of one process."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answers.npz"
+        subprocess.run(
+            [python, __file__, "--child", precision, str(file)],
+            env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            check=True,
+            timeout=1800,
         )
+        with np.load(file) as answers:
+            return dict(answers)
 
 
 def answer(precision: str, file: str) -> None:
