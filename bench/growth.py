@@ -56,10 +56,8 @@ def size(arguments) -> None:
             found.append(run_child(sys.executable, KERAS, "train", "ours", **request))
     rows = []
     for setting, found in zip(settings, reports, strict=True):
-        row = training_row("ours", found, gigaflops=1)
-        # No matrix product was measured here.
-        del row["share of the matrix-product rate"]
         widths = setting.get("widths", (32, 64, 128))
+        row = training_row("ours", found)
         rows.append({"what": "ours", "widths": "/".join(map(str, widths)), **row})
     write_results("growth", rows, arguments.results, rounds=arguments.rounds, seed=0)
 

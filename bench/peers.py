@@ -77,9 +77,15 @@ def training(arguments) -> None:
             images = FEW_IMAGES.get(name, arguments.images)
             reports[name].append(child(script, "train", name, arguments, images=images))
     rates = {library: median(found, "gigaflops") for library, found in rates.items()}
+    rows = []
+    for name, found in reports.items():
+        row = training_row(name, found)
+        operations = row["images per second"] * OPERATIONS_A_STEP * 2 * found[-1]["multiply_adds"]
+        share = round(operations / max(rates.values()) / 1e9, 3)
+        rows.append(row | {"share of the matrix-product rate": share})
     write_results(
         "peers-training",
-        [training_row(name, found, max(rates.values())) for name, found in reports.items()],
+        rows,
         arguments.results,
         rounds=arguments.rounds,
         seed=0,
@@ -88,13 +94,12 @@ def training(arguments) -> None:
     )
 
 
-def training_row(name, reports, gigaflops) -> dict:
+def training_row(name, reports) -> dict:
     last = reports[-1]
     images_per_second = statistics.median(each["images"] / each["seconds"] for each in reports)
     images_per_cpu_second = statistics.median(
         each["images"] / each["loop_cpu_seconds"] for each in reports
     )
-    operations = images_per_second * OPERATIONS_A_STEP * 2 * last["multiply_adds"]
     return {
         "what": name,
         "size": last["image_size"],
@@ -103,7 +108,6 @@ def training_row(name, reports, gigaflops) -> dict:
         "million multiply-adds an image": round(last["multiply_adds"] / 1e6, 1),
         "images per second": round(images_per_second, 2),
         "images per CPU second": round(images_per_cpu_second, 2),
-        "share of the matrix-product rate": round(operations / gigaflops / 1e9, 3),
         "seconds until the first step is done": round(median(reports, "first_seconds"), 1),
         "images": last["images"],
         **whole_process(reports),
