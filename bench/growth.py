@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 from peers import KERAS, holds, training_row
 from process import in_batches, run_child
-from recording import read_results, run_benches, write_results
+from recording import read_arguments, read_results, write_results
 
 from diffusion_core import (
     denormalize,
@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most-calls", type=int, default=64, help="of the network, in `steps`")
-    run_benches(parser, BENCHES)
+    arguments = read_arguments(parser, BENCHES)
+    for what in arguments.what:
+        BENCHES[what](arguments)
 
 
 def size(arguments) -> None:

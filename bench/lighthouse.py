@@ -1,7 +1,8 @@
 """Let Lighthouse judge every page of the built site, as on a desktop and as on a phone.
 
     make book lighthouse
-    make lighthouse LIGHTHOUSE=--without-speed      # on a busy machine
+    # On a busy machine:
+    make lighthouse LIGHTHOUSE="--without-speed --results _build/lighthouse"
 
 Writes results/lighthouse.json, and fails where a page scores below 95 for accessibility, best
 practices or search engines, or the start page or a chapter below 90 for speed on a desktop. Other
@@ -15,11 +16,12 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from recording import write_results
+from recording import RESULTS, keep_whole, write_results
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "site"))
@@ -34,10 +36,8 @@ SECONDS = 300
 class Compressing(Handler):
     """Serve as GitHub Pages does: compressed, and to be kept for ten minutes."""
 
-    down, missing = False, ()
-
     def do_GET(self):  # noqa: N802
-        path = SITE / self.path.split("?")[0].removeprefix(PREFIX)
+        path = Path(self.translate_path("/" + self.path.removeprefix(PREFIX)))
         if not path.is_file():
             self.send_error(404)
             return
@@ -53,25 +53,31 @@ class Compressing(Handler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pages", nargs="*", default=sorted(p.name for p in SITE.glob("*.html")))
+    # What 404.html is for is not to be found by search engines.
+    pages = sorted(page.name for page in SITE.glob("*.html") if page.name != "404.html")
+    parser.add_argument("pages", nargs="*", default=pages, help="such as index.html")
     parser.add_argument("--without-speed", action="store_true", help="for a busy machine")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     arguments = parser.parse_args()
+    for page in arguments.pages:
+        if page not in pages:
+            parser.error(f"the site has no {page}.")
+    if arguments.without_speed or arguments.pages != pages:
+        keep_whole(parser, arguments.results)
     if CHROMIUM is None:
         sys.exit(NO_BROWSER)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Compressing)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Compressing, directory=SITE))
     Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
     categories = [name for name in LEAST if name != "performance" or not arguments.without_speed]
     rows = [
         {"page": page, "as on a": device, **judge(url + page, device, categories)}
         for page in arguments.pages
-        # What this one is for is not to be found by search engines.
-        if page != "404.html"
         for device in ("desktop", "phone")
     ]
     server.shutdown()
     version = json.loads((FOLDER / "package.json").read_text())["version"]
-    write_results("lighthouse", rows, lighthouse=version)
+    write_results("lighthouse", rows, arguments.results, lighthouse=version)
     poor = [
         f"{row['page']}, {name}: {row[name]}"
         for row in rows

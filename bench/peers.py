@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from process import run_child
-from recording import read_results, run_benches, write_results
+from recording import keep_whole, read_arguments, read_results, write_results
 
 from diffusion_core import gaussian_noise, load_cars, normalize
 
@@ -61,8 +61,17 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, nargs="+", default=[25, 1000], help="cars to draw")
     parser.add_argument("--minutes", type=float, default=30, help="CPU minutes of training")
     parser.add_argument("--seed", type=int, default=0, help="of quality; the others use 0")
-    parser.add_argument("--scratch", type=Path, default=Path("build/peers"))
-    run_benches(parser, BENCHES)
+    parser.add_argument("--scratch", type=Path, default=Path("_build/peers"))
+    arguments = read_arguments(parser, BENCHES)
+    for what in arguments.what:
+        if strangers := set(arguments.only or ()) - set(CONTESTANTS[what]):
+            known = ", ".join(CONTESTANTS[what])
+            parser.error(f"{what} has no {', '.join(sorted(strangers))}; it has {known}.")
+    # `quality` adds to its file.
+    if arguments.only and arguments.what != ["quality"]:
+        keep_whole(parser, arguments.results)
+    for what in arguments.what:
+        BENCHES[what](arguments)
 
 
 def training(arguments) -> None:
@@ -236,6 +245,7 @@ def all_versions(reports) -> dict:
     return {k: v for found in reports.values() for k, v in found[-1]["versions"].items()}
 
 
+CONTESTANTS = {"training": TRAINING, "drawing": DRAWING, "quality": QUALITY}
 BENCHES = {"training": training, "drawing": drawing, "quality": quality}
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 from diffusion_core.machine import describe_machine
@@ -15,11 +15,12 @@ def write_results(name: str, rows: list[dict], folder: Path = RESULTS, **about) 
     text = json.dumps(
         {"machine": describe_machine(), **about, "rows": rows}, indent=1, ensure_ascii=False
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(text + "\n")
+    # Printed first, so that no rows at all fail here and replace nothing.
     print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(text + "\n")
 
 
 def read_results(name: str, folder: Path = RESULTS) -> dict:
@@ -28,8 +29,14 @@ def read_results(name: str, folder: Path = RESULTS) -> dict:
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
-def run_benches(parser: argparse.ArgumentParser, benches: dict[str, Callable]) -> None:
-    """Run the benches that the command line names, or all, with the options that all share."""
+def keep_whole(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """End the command where a part would replace what is recorded of the whole."""
+    if folder.resolve() == RESULTS.resolve():
+        parser.error("a part would replace the whole results; name another folder by --results.")
+
+
+def read_arguments(parser: argparse.ArgumentParser, benches: Iterable[str]) -> argparse.Namespace:
+    """Return the benches that the command line names, or all, and the options that all share."""
     parser.add_argument("what", nargs="*", default=list(benches), help=", ".join(benches))
     parser.add_argument("--images", type=int, default=1280, help="training images a round")
     parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
@@ -38,5 +45,4 @@ def run_benches(parser: argparse.ArgumentParser, benches: dict[str, Callable]) -
     for what in arguments.what:
         if what not in benches:
             parser.error(f"there is no bench {what!r}; expected some of {', '.join(benches)}.")
-    for what in arguments.what:
-        benches[what](arguments)
+    return arguments

@@ -195,6 +195,33 @@ def test_heun_is_of_second_order_and_asks_as_often_as_said():
     assert min(calls) > 0
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("training --only tyop", "training has no tyop; it has ours, "),
+        ("training --only predict", "training has no predict"),
+        ("training --only ours", "name another folder by --results"),
+        ("quality drawing --only diffusers", "name another folder by --results"),
+    ],
+)
+def test_a_part_does_not_replace_the_whole(line, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers.py", *line.split()])
+    monkeypatch.setattr(peers, "BENCHES", dict.fromkeys(peers.BENCHES))
+    with pytest.raises(SystemExit):
+        peers.main()
+    assert message in capsys.readouterr().err
+
+
+def test_a_part_goes_to_its_own_folder_or_to_a_file_that_grows(tmp_path, monkeypatch):
+    ran = []
+    benches = {what: lambda _, what=what: ran.append(what) for what in peers.BENCHES}
+    monkeypatch.setattr(peers, "BENCHES", benches)
+    for line in ("", "quality --only ours", f"training --only ours --results {tmp_path}"):
+        monkeypatch.setattr(sys, "argv", ["peers.py", *line.split()])
+        peers.main()
+    assert ran == ["training", "drawing", "quality", "quality", "training"]
+
+
 def test_ours_follows_its_budget():
     contestant = keras_peers.ours(batch=4, size=8, widths=(4,))
     cars = np.zeros((8, 8, 8, 3), np.float32)
