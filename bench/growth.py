@@ -6,11 +6,12 @@
 
 `size` trains with other batches, pictures and widths, each in a process of its own, several rounds
 in turns: results/growth.json. `steps` draws with the shipped network by Euler's and by Heun's rule
-from the same noise and measures the pictures: results/growth-steps.json; it passes over rows that
-are there already.
+from the same noise and measures the pictures: results/growth-steps.json; it passes over rows of
+this network that are there already.
 """
 
 import argparse
+import hashlib
 import sys
 import time
 from itertools import pairwise
@@ -21,6 +22,7 @@ from process import in_batches, run_child
 from recording import read_arguments, read_results, write_results
 
 from diffusion_core import (
+    checkpoints,
     denormalize,
     gaussian_noise,
     linear_schedule,
@@ -79,7 +81,11 @@ def steps(arguments) -> None:
     noise = gaussian_noise(arguments.pictures)
     runs = {("Euler", k): k for k in (*EULER_STEPS, *(2 * k - 1 for k in HEUN_STEPS))}
     runs |= {("Heun", k): 2 * k - 1 for k in HEUN_STEPS}
-    rows = read_results("growth-steps", arguments.results)["rows"]
+    weights = (checkpoints.PRETRAINED / "small.safetensors").read_bytes()
+    network = hashlib.sha256(weights).hexdigest()[:12]
+    saved = read_results("growth-steps", arguments.results)
+    # Rows of another network say nothing about this one.
+    rows = saved["rows"] if saved.get("network") == network else []
     for (rule, timesteps), calls in sorted(runs.items(), key=lambda run: (run[1], run[0])):
         about = {"steps": timesteps, "network calls": calls, "pictures": len(noise), "seed": 0}
         if calls > arguments.most_calls or holds(rows, rule, about):
@@ -93,7 +99,7 @@ def steps(arguments) -> None:
         seconds = round(time.perf_counter() - start, 1)
         found = compare(denormalize(images), held_out)
         rows.append({"what": rule, **about, "seconds, compiling included": seconds, **found})
-        write_results("growth-steps", rows, arguments.results)
+        write_results("growth-steps", rows, arguments.results, network=network)
 
 
 def compiled(model):

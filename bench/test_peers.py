@@ -7,6 +7,7 @@ file out, since that environment is not among the project's pins.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -193,6 +194,28 @@ def test_heun_is_of_second_order_and_asks_as_often_as_said():
     assert error(16) / error(32) == pytest.approx(4, rel=0.1)
     assert len(calls) == 31 + 63
     assert min(calls) > 0
+
+
+def test_few_steps_are_measured_anew_for_another_network(tmp_path, monkeypatch):
+    drawn = []
+
+    def predict(model, schedule, noise):
+        drawn.append(schedule.timesteps)
+        return np.zeros_like(noise)
+
+    monkeypatch.setattr(growth, "predict", predict)
+    monkeypatch.setattr(growth, "load_pretrained", lambda: None)
+    monkeypatch.setattr(growth, "load_cars", lambda split: None)
+    found = argparse.Namespace(compare=lambda images, held_out: {})
+    monkeypatch.setitem(sys.modules, "diffusion_core.evaluation", found)
+    monkeypatch.setattr(growth.checkpoints, "PRETRAINED", tmp_path)
+    weights = tmp_path / "small.safetensors"
+    arguments = argparse.Namespace(pictures=1, most_calls=2, results=tmp_path)
+    for content in (b"one", b"one", b"two"):
+        weights.write_bytes(content)
+        growth.steps(arguments)
+    assert drawn == [1, 2] * 2
+    assert len(json.loads((tmp_path / "growth-steps.json").read_text())["rows"]) == 2
 
 
 @pytest.mark.parametrize(
