@@ -42,7 +42,8 @@ def main(weights_dir: Path) -> None:
     grid = figures.image_grid(cars[:100], scale=2)
     files.write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
     results = ROOT / "bench" / "results" / "evaluation.json"
-    terminal.main(["evaluate", "--out", str(results)])
+    if code := terminal.main(["evaluate", "--out", str(results)]):
+        sys.exit(code)
     card = CARD.read_text().format(
         settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
         parameters=network.count_params(),
