@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import claims  # noqa: E402
 import set_url  # noqa: E402
+import ship  # noqa: E402
 
 
 def cells(chapter, kind):
@@ -60,6 +61,12 @@ def test_every_chapter_has_something_to_move_with_and_without_a_kernel(chapter):
 
 def test_the_readme_claims_what_was_measured():
     assert claims.SECTION.search(claims.README.read_text())[0] == claims.claims()
+
+
+def test_the_model_card_says_what_the_run_was_asked_for():
+    card = (ROOT / "diffusion_core" / "pretrained" / "README.md").read_text()
+    asked = ship.epochs_asked_for(diffusion_core.load_history(), first_rate=4e-3)
+    assert f"| epochs asked for | {asked} |" in card
 
 
 def test_the_stated_url_is_the_only_one():
@@ -114,10 +121,3 @@ def test_no_stage_imports_a_later_one():
         imports = re.findall(r"^from diffusion_core(?:\.| import )([\w, ]+)", text, re.MULTILINE)
         later = {*order[number + 1 :], "figures", "notebook"}
         assert not later & set(", ".join(imports).replace(" import", ",").split(", ")), module
-
-
-def test_the_small_network_keeps_its_budget():
-    network = diffusion_core.load_pretrained("small")
-    file = ROOT / "diffusion_core" / "pretrained" / "small.safetensors"
-    assert network.count_params() <= 2_000_000
-    assert file.stat().st_size <= 4_000_000
