@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diffusion_core import checkpoints, data, evaluation, make_model, model
-from diffusion_core.__main__ import main
+from diffusion_core.__main__ import _parser, main
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,7 +53,9 @@ def test_help_explains_every_option_and_shows_examples(command, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert text.count(f"python -m diffusion_core {command} --") >= 2
-    assert "--seed" in text
+    (commands,) = _parser()._subparsers._group_actions
+    options = commands.choices[command]._actions
+    assert [option.dest for option in options if not option.help] == []
 
 
 def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_run, capsys):
