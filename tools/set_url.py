@@ -1,6 +1,6 @@
 """Write the repository's URL everywhere it must be literal: `make set-url URL=https://…`.
 
-`_config.yml` states it; badges and setup cells repeat it, and a test checks that all agree.
+`_config.yml` states it; links and setup cells repeat it, and a test checks that all agree.
 """
 
 import re
