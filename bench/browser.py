@@ -9,18 +9,14 @@ quiet machine is worth keeping.
 
 import statistics
 import sys
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-from playwright.sync_api import sync_playwright
 from recording import write_results
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "site"))
 
-from conftest import CHROMIUM, NO_BROWSER, SITE  # noqa: E402
+from conftest import CHROMIUM, NO_BROWSER, launch, serve  # noqa: E402
 
 ROUNDS = 5
 BOX = "[data-live-generator]"
@@ -38,22 +34,12 @@ PRESS = """box => new Promise((resolve, reject) => {
 })"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 def main() -> None:
     if CHROMIUM is None:
         sys.exit(NO_BROWSER)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE))
-    Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        rounds = [measure(browser, server.server_port) for _ in range(ROUNDS)]
+    with serve() as server, launch() as browser:
+        rounds = [measure(browser, server.url) for _ in range(ROUNDS)]
         about = f"Chromium {browser.version}"
-        browser.close()
-    server.shutdown()
     rows = [
         {
             "what": f"{what}, WebAssembly, one thread, {about}",
@@ -64,9 +50,9 @@ def main() -> None:
     write_results("browser", rows)
 
 
-def measure(browser, port) -> dict[str, float]:
+def measure(browser, url) -> dict[str, float]:
     page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{port}/index.html?wasm", wait_until="domcontentloaded")
+    page.goto(f"{url}index.html?wasm", wait_until="domcontentloaded")
     page.locator(f"{BOX} [name=cars]").fill("16")
     cold = page.locator(BOX).evaluate(PRESS)
     page.locator(f"{BOX} [name=seed]").fill("2")
