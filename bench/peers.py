@@ -5,12 +5,13 @@
     python bench/peers.py quality --peer-python PYTHON --minutes 30 --scratch FOLDER
 
 PYTHON is the interpreter of an environment with bench/requirements.txt. keras_peers.py and
-torch_peers.py say who the contestants are; `--only NAME` (again and again) picks some of them.
-Every contestant runs in a process of its own, several rounds in turns, and medians are written to
-results/peers-training.json, peers-drawing.json and peers-quality.json. `quality` is one round,
-needs CIFAR-10, and passes over contestants that its results file holds already. There every
-contestant starts its drawing from the same noise, and keeps its own recipe: ours and diffusers
-flip the pictures, the article and keras.io's example do not. The CPU time of compiling counts.
+torch_peers.py say who the contestants are; `--only NAME` (again and again) picks some of them, for
+`quality` or with a folder of their own (`--results`). Every contestant runs in a process of its
+own, several rounds in turns, and medians are written to results/peers-training.json,
+peers-drawing.json and peers-quality.json. `quality` is one round, needs CIFAR-10, and passes over
+contestants that its results file holds already. There every contestant starts its drawing from the
+same noise, and keeps its own recipe: ours and diffusers flip the pictures, the article and
+keras.io's example do not. The CPU time of compiling counts.
 """
 
 import argparse
