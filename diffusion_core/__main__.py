@@ -117,7 +117,10 @@ def _parser():
     evaluate.add_argument("--n", type=_whole(1), default=5000, help="how many cars (5000)")
     evaluate.add_argument("--seed", type=_whole(0), default=0, help="of the drawn cars (0)")
     evaluate.add_argument(
-        "--features", choices=evaluation.FEATURES, default="classifier", help="(classifier)"
+        "--features",
+        choices=evaluation.FEATURES,
+        default="classifier",
+        help="the measure to use (classifier)",
     )
     evaluate.add_argument("--out", type=_path, help="write everything to this file (.json)")
     return parser
