@@ -13,14 +13,13 @@ from pypdf import PdfWriter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-from conftest import BASE, CHROMIUM, NO_BROWSER, ROOT, launch, opening, serve
+from conftest import BASE, CHROMIUM, NO_BROWSER, ROOT, launch, load_pictures, opening, serve
 
-# Links on paper lead to the book on the web, and pictures further down come at once.
+# Links on paper lead to the book on the web.
 PREPARE = """home => {
     for (const link of document.querySelectorAll("a[href]")) {
         link.href = link.href.replace(home.from, home.to);
     }
-    for (const image of document.images) image.loading = "eager";
 }"""
 
 
@@ -40,7 +39,7 @@ def print_pages(open_page: Callable, home: str, names: list[str], target: Path) 
     for name in names:
         page = open_page(f"{name}.html")
         page.evaluate(PREPARE, {"from": home, "to": f"{BASE}/"})
-        page.wait_for_load_state("networkidle")
+        load_pictures(page)
         margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
         printed = page.pdf(format="A4", margin=margin, scale=0.75)
         book.append(io.BytesIO(printed), outline_item=page.title().split(" — ")[0])

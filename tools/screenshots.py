@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-from conftest import CHROMIUM, NO_BROWSER, SITE, launch, opening, serve
+from conftest import CHROMIUM, NO_BROWSER, SITE, launch, load_pictures, opening, serve
 
 VIEWS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 # Chromium draws no taller pictures than this.
@@ -25,11 +25,7 @@ def main(folder: Path) -> None:
             for view, size in VIEWS.items():
                 for scheme in ("light", "dark"):
                     page = open_page(file.name, viewport=size, color_scheme=scheme)
-                    # Pictures further down come when they are looked at.
-                    page.evaluate(
-                        "document.querySelectorAll('img').forEach(i => i.loading = 'eager')"
-                    )
-                    page.wait_for_load_state("networkidle")
+                    load_pictures(page)
                     height = page.evaluate("document.documentElement.scrollHeight")
                     clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height, TALLEST)}
                     name = f"{file.stem}-{view}-{scheme}.png"

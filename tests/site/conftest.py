@@ -152,6 +152,16 @@ def open_page(browser, server):
         yield open_page
 
 
+def load_pictures(page):
+    """Bring the pictures further down, which otherwise come when they are looked at."""
+    page.evaluate(
+        """() => Promise.all([...document.images].map((image) => {
+            image.loading = "eager";
+            return image.decode();
+        }))"""
+    )
+
+
 def weigh(page, server):
     """Return how many bytes the requests of a page have brought, compressed with gzip."""
     paths = {url.removeprefix(server.url).split("?")[0] for url in page.requested}

@@ -5,7 +5,7 @@ from functools import partial
 
 import pypdf
 import pytest
-from conftest import BASE, ROOT, SITE, opening, serve, weigh
+from conftest import BASE, ROOT, SITE, load_pictures, opening, serve, weigh
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -76,14 +76,19 @@ def test_the_first_view_is_light(page):
 def test_a_phone_needs_no_scrolling_sideways_and_pictures_keep_their_shape(page):
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    stretched = page.evaluate(
-        """() => [...document.querySelectorAll("article img")]
-            .filter((i) => i.naturalWidth && i.clientWidth && getComputedStyle(i).padding === "0px")
-            .filter(({ clientWidth, clientHeight, naturalWidth, naturalHeight }) =>
-                Math.abs(clientHeight - clientWidth * naturalHeight / naturalWidth) > 2)
-            .map((i) => i.alt)"""
+    load_pictures(page)
+    shown, stretched = page.evaluate(
+        """() => {
+            const shown = [...document.querySelectorAll("article img")]
+                .filter((i) => i.clientWidth && getComputedStyle(i).padding === "0px");
+            const stretched = shown
+                .filter(({ clientWidth, clientHeight, naturalWidth, naturalHeight }) =>
+                    Math.abs(clientHeight - clientWidth * naturalHeight / naturalWidth) > 2);
+            return [shown, stretched].map((images) => images.map((image) => image.alt));
+        }"""
     )
     assert stretched == []
+    assert bool(shown) == (page.locator("article img").count() > 0)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

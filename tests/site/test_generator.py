@@ -1,6 +1,7 @@
 """The live boxes in a real browser: the generator draws what Python draws, and survives readers."""
 
 import re
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -71,6 +72,17 @@ def pixels_in(box):
     return np.array(values, np.uint8).reshape(height, width, 4)
 
 
+@contextmanager
+def new_picture(box):
+    """Wait until the canvas of a box shows another picture than before."""
+    canvas = box.locator("canvas").element_handle()
+    before = canvas.evaluate("canvas => canvas.toDataURL()")
+    yield
+    box.page.wait_for_function(
+        "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas, before]
+    )
+
+
 @pytest.fixture
 def generator(open_page):
     generator = Generator(open_page(PAGE))
@@ -137,17 +149,30 @@ def test_drawing_asks_no_other_site_for_anything(generator, server):
 
 def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
     states = python(9, seed=0)
+    # The last step is there first.
+    generator.page.wait_for_function("document.querySelector('canvas').width !== 300")
     for step in (0, 9, 16):
-        generator.slider.fill(str(step))
-        generator.page.wait_for_timeout(500)
+        with new_picture(generator.box):
+            generator.slider.fill(str(step))
         recorded = generator.pixels()[..., :3].astype(int)
         assert np.abs(recorded - image_grid(states[step])).max() <= 2
 
 
 def test_a_double_click_draws_once(generator):
+    generator.page.evaluate(
+        """() => {
+            window.asked = 0;
+            const post = Worker.prototype.postMessage;
+            Worker.prototype.postMessage = function (request) {
+                window.asked++;
+                post.call(this, request);
+            };
+        }"""
+    )
     generator.fill(cars=2, steps=8)
     generator.button.dblclick()
     generator.reaches("done")
+    assert generator.page.evaluate("window.asked") == 1
     assert "2 cars from seed 1 in 8 steps" in generator.status()
     assert generator.slider.get_attribute("max") == "8"
 
@@ -336,6 +361,9 @@ def test_a_phone_shows_the_whole_box(open_page, path, scheme):
 # --- chapter 3 -----------------------------------------------------------------------------------
 
 
+PHOTO = (200, 100, 50)
+
+
 @pytest.fixture
 def forward(open_page):
     page = open_page("03-forward-noise.html")
@@ -356,14 +384,20 @@ def test_the_noise_level_goes_from_the_car_to_the_noise_of_python(forward):
         assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - expected).max() <= 1
 
 
-def test_a_picture_of_the_reader_stays_in_the_browser(forward, tmp_path):
+@pytest.fixture
+def photo(tmp_path):
+    """A picture of one colour in its middle square."""
     picture = np.zeros((64, 128, 3), np.uint8)
-    picture[:, 32:96] = (200, 100, 50)  # the square in the middle
+    picture[:, 32:96] = PHOTO
     Image.fromarray(picture).save(tmp_path / "mine.png")
+    return tmp_path / "mine.png"
+
+
+def test_a_picture_of_the_reader_stays_in_the_browser(forward, photo):
     forward.requested.clear()
-    forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "mine.png")
-    forward.wait_for_timeout(500)
-    assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - (200, 100, 50)).max() <= 1
+    with new_picture(forward.box):
+        forward.box.get_by_label("Or a picture of yours").set_input_files(photo)
+    assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - PHOTO).max() <= 1
     assert [url for url in forward.requested if not url.startswith("blob:")] == []
 
 
