@@ -19,6 +19,25 @@ from diffusion_core.figures import image_grid
 
 PAGE = "index.html?wasm"
 DOWNLOADS = (".wasm", ".onnx")
+# Its calls leave the worker free to hear, as those on a graphics card do, and bear no company.
+FAKE_RUNTIME = """
+let calls = 0;
+let busy = false;
+export const env = { wasm: {} };
+export class Tensor { constructor(data) { this.data = data; } }
+export const InferenceSession = {
+  create: async () => ({
+    run: async ({ image }) => {
+      if (busy) throw new Error("two calls at once");
+      if (calls++ === %d) throw new Error("the graphics card is gone");
+      busy = true;
+      await new Promise((resume) => setTimeout(resume, 100));
+      busy = false;
+      return { next_image: image };
+    },
+  }),
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +99,16 @@ def new_picture(box):
     yield
     box.page.wait_for_function(
         "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas, before]
+    )
+
+
+def fake_runtime(page, failing_call=-1):
+    """Give the worker a runtime that returns what it gets; call 0 is the one that warms up."""
+    page.context.route(
+        "**/ort.wasm.min.mjs",
+        lambda route: route.fulfill(
+            body=FAKE_RUNTIME % failing_call, content_type="text/javascript"
+        ),
     )
 
 
@@ -212,6 +241,15 @@ def test_the_worker_drops_a_run_that_a_newer_one_replaces(open_page):
     )
     assert old_steps < 64
     assert later == 0
+
+
+def test_one_call_of_the_network_ends_before_another_begins(generator):
+    fake_runtime(generator.page)
+    generator.fill(cars=1, steps=64)
+    generator.button.click()
+    generator.reaches("drawing")
+    generator.draw(seed=9, steps=2)
+    assert "1 car from seed 9 in 2 steps" in generator.status()
 
 
 def test_changes_of_mind_while_loading_end_in_the_last_one(generator):

@@ -13,16 +13,22 @@ const RUNTIMES = {
 
 let latest;
 let network;
+let turn = Promise.resolve();
 
-self.onmessage = async ({ data: request }) => {
+self.onmessage = ({ data: request }) => {
   latest = request.run;
+  // A graphics card leaves this worker free while it works, and the network takes one call at a time.
+  turn = turn.then(() => answer(request));
+};
+
+async function answer(request) {
   try {
     network ??= load(request.wasm);
     await draw(request);
   } catch (error) {
     tell(latest, "error", { kind: error.kind, text: String(error.message ?? error) });
   }
-};
+}
 
 async function draw({ run, seed, cars, steps, to, way }) {
   const { session, ort, shape, ...about } = await network;
