@@ -41,6 +41,11 @@ class Handler(SimpleHTTPRequestHandler):
             self.connection.close()
         elif not path.startswith(PREFIX) or Path(path).name in self.server.missing:
             self.send_error(404)
+        elif Path(path).name in self.server.cut:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half of it")
         else:
             self.path = path.removeprefix(PREFIX.rstrip("/"))
             super().do_GET()
@@ -66,6 +71,7 @@ class Handler(SimpleHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     down = False
     missing = ()
+    cut = ()
 
     def handle_error(self, request, client_address):
         """A browser that goes away in the middle of a file is no error."""
@@ -73,7 +79,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve():
-    """Serve the site on 127.0.0.1; `down` and `missing` (names of files) can be set."""
+    """Serve the site on 127.0.0.1; `down`, and `missing` and `cut` (names of files), can be set."""
     server = Server(("127.0.0.1", 0), partial(Handler, directory=SITE))
     server.url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
     Thread(target=server.serve_forever, daemon=True).start()

@@ -260,7 +260,10 @@ def test_changes_of_mind_while_loading_end_in_the_last_one(generator):
     assert "from seed 3" in generator.status()
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "ort-wasm-simd-threaded.wasm", "worker.js"])
+RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]
+
+
+@pytest.mark.parametrize("name", ["worker.js", "model.onnx", *RUNTIME])
 def test_a_missing_file_is_said_and_the_recorded_run_stays(open_page, server, name):
     server.missing = (name,)
     generator = Generator(open_page(PAGE))
@@ -278,6 +281,15 @@ def test_a_missing_file_is_said_and_the_recorded_run_stays(open_page, server, na
 def test_a_network_that_is_gone_is_said(open_page, server):
     generator = Generator(open_page(PAGE))
     server.down = True
+    generator.button.click()
+    generator.reaches("error")
+    assert "Are you online?" in generator.box.get_by_role("alert").inner_text()
+
+
+@pytest.mark.parametrize("name", ["files.json", "model.onnx", *RUNTIME])
+def test_a_network_that_goes_in_the_middle_of_a_file_is_said(open_page, server, name):
+    server.cut = (name,)
+    generator = Generator(open_page(PAGE))
     generator.button.click()
     generator.reaches("error")
     assert "Are you online?" in generator.box.get_by_role("alert").inner_text()

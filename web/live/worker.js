@@ -79,17 +79,23 @@ async function loadRuntime(backend, files) {
   let loaded = 0;
   const count = (bytes) => tell(latest, "progress", { loaded: (loaded += bytes), total });
   const [wasmBinary, model] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
-  const ort = await import(`./ort/${script}`);
-  Object.assign(ort.env.wasm, {
-    numThreads: 1,
-    wasmBinary,
-    wasmPaths: { mjs: new URL(`ort/${binary}.mjs`, import.meta.url).href },
+  const scripts = [`ort/${script}`, `ort/${binary}.mjs`];
+  const start = async () => {
+    const ort = await import(`./${scripts[0]}`);
+    const wasmPaths = { mjs: new URL(scripts[1], import.meta.url).href };
+    Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths });
+    const session = await ort.InferenceSession.create(model, { executionProviders: [backend] });
+    return { ort, session };
+  };
+  const { ort, session } = await start().catch(async (error) => {
+    // A script that does not come does not say why, so both are asked for once more.
+    await Promise.all(scripts.map((name) => fetchBytes(name)));
+    throw error;
   });
-  const session = await ort.InferenceSession.create(model, { executionProviders: [backend] });
   const shape = files.image_shape;
   // The first call is slow, since the browser compiles as it goes: a small one takes the blow.
   await takeStep(ort, session, new Float32Array(shape.reduce((a, b) => a * b)), [1, ...shape], 0, 1);
-  const runtimeFiles = [script, `${binary}.mjs`, `${binary}.wasm`].map((name) => `ort/${name}`);
+  const runtimeFiles = [...scripts, `ort/${binary}.wasm`];
   return { session, ort, shape, backend, runtimeFiles };
 }
 
@@ -103,15 +109,16 @@ async function hasWebGPU() {
 
 /** Fetch a file next to this one, and tell `count` of the bytes as they come. */
 async function fetchBytes(name, count = () => {}) {
-  const response = await fetch(new URL(name, import.meta.url)).catch((error) => {
+  const unreachable = (error) => {
     throw Object.assign(error, { kind: "unreachable" });
-  });
+  };
+  const response = await fetch(new URL(name, import.meta.url)).catch(unreachable);
   if (!response.ok) {
     throw Object.assign(new Error(`${name}: ${response.status}`), { kind: "missing" });
   }
   const parts = [];
   for (let reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(unreachable);
     if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
     parts.push(value);
     count(value.length);
