@@ -252,6 +252,15 @@ def test_one_call_of_the_network_ends_before_another_begins(generator):
     assert "1 car from seed 9 in 2 steps" in generator.status()
 
 
+def test_a_run_that_fails_half_way_says_what_stays(generator):
+    fake_runtime(generator.page, failing_call=3)
+    generator.fill(cars=1, steps=4)
+    generator.button.click()
+    generator.reaches("error")
+    assert "Its steps so far stay here." in generator.box.locator(".live-error").inner_text()
+    assert generator.slider.get_attribute("max") == "2"
+
+
 def test_changes_of_mind_while_loading_end_in_the_last_one(generator):
     for seed in (1, 2, 3):
         generator.fill(seed=seed, cars=1, steps=2)
@@ -356,11 +365,26 @@ def test_a_link_brings_the_same_cars(generator, open_page):
     np.testing.assert_array_equal(other.pixels(), generator.pixels())
 
 
+def test_a_link_without_a_walk_ends_the_walk(generator):
+    for link, status in (
+        ("#draw-seed-1-cars-1-steps-1-to-2-way-50", "seed 1, 50 % of the way to seed 2 in 1 step,"),
+        ("#draw-seed-3-cars-1-steps-1", "seed 3 in 1 step,"),
+    ):
+        generator.page.evaluate("link => { location.hash = link; }", link)
+        generator.box.get_by_text(f"Done: 1 car from {status}").wait_for()
+    assert generator.box.locator("[name=way]").input_value() == "0"
+
+
 def test_a_link_can_be_copied_by_hand(generator):
     generator.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     generator.box.get_by_role("button", name="Copy link").click()
     field = generator.box.get_by_label("Link to this drawing")
     assert re.search(r"#draw-seed-1-cars-9-steps-16$", field.input_value())
+    # A walk that was chosen before anything was drawn belongs to it.
+    generator.box.get_by_text("Walk to a second seed").click()
+    generator.fill(way=35)
+    generator.box.get_by_role("button", name="Copy link").click()
+    assert re.search(r"#draw-seed-1-cars-9-steps-16-to-2-way-35$", field.input_value())
 
 
 def test_the_picture_can_be_downloaded(generator):
@@ -379,6 +403,17 @@ def test_a_number_out_of_range_draws_nothing(generator):
     generator.fill(cars=26)
     generator.button.click()
     assert generator.box.get_attribute("data-state") == "idle"
+
+
+def test_a_second_seed_that_is_missing_is_shown(generator):
+    walk = generator.box.get_by_text("Walk to a second seed")
+    walk.click()
+    generator.fill(to="")
+    walk.click()
+    generator.button.click()
+    assert generator.box.get_attribute("data-state") == "idle"
+    assert generator.box.locator("[name=to]").is_visible()
+    assert generator.page.evaluate("document.activeElement.name") == "to"
 
 
 def test_less_motion_shows_the_first_and_the_last_step_only(open_page):

@@ -61,7 +61,7 @@ function mount(root) {
   const form = root.querySelector("form");
   const { seed, cars, steps, to, way, address } = form.elements;
   const [canvas, slider, where, share] = ["canvas", "[name=step]", ".live-where", ".live-share"].map(find);
-  const [status, problem, progress] = [".live-status", ".live-error", "progress"].map(find);
+  const [status, problem, progress, walk] = [".live-status", ".live-error", "progress", "details"].map(find);
   status.textContent = INTRODUCTION;
   setState("idle");
   show(frames.length - 1);
@@ -76,6 +76,8 @@ function mount(root) {
   });
   form.elements.download.addEventListener("click", download);
   form.elements.link.addEventListener("click", copyLink);
+  // Nobody sees what is wrong with a field that is folded away.
+  to.addEventListener("invalid", () => (walk.open = true));
   way.addEventListener("input", tellShare);
   // A walk is drawn as the reader goes, but the first load is asked for by a button.
   way.addEventListener("change", () => worker && draw());
@@ -91,13 +93,7 @@ function mount(root) {
   /** Start what the controls ask for; a run that is under way gives way to it. */
   function draw() {
     if (!form.reportValidity()) return;
-    const request = {
-      seed: Number(seed.value),
-      cars: Number(cars.value),
-      steps: Number(steps.value),
-      to: Number(to.value),
-      way: Number(way.value) / 100,
-    };
+    const request = asked();
     if (running && same(request, running)) return;
     problem.textContent = "";
     if (typeof WebAssembly === "undefined" || typeof Worker === "undefined") {
@@ -109,6 +105,17 @@ function mount(root) {
     worker.postMessage({ ...request, run: ++runs, wasm: wantsWasm(root) });
     status.textContent = `Drawing ${describe(request)}.`;
     setState("waiting");
+  }
+
+  /** Return the request that the controls hold. */
+  function asked() {
+    return {
+      seed: Number(seed.value),
+      cars: Number(cars.value),
+      steps: Number(steps.value),
+      to: Number(to.value),
+      way: Number(way.value) / 100,
+    };
   }
 
   function startWorker() {
@@ -168,10 +175,12 @@ function mount(root) {
   function fail({ kind, text }) {
     worker?.terminate();
     worker = undefined;
+    const begun = running && running === drawn;
     running = undefined;
     progress.hidden = true;
     status.textContent = "";
-    problem.textContent = `${explain(kind, text)} The ${drawn ? "last" : "recorded"} run stays here.`;
+    const rest = begun ? "Its steps so far stay" : `The ${drawn ? "last" : "recorded"} run stays`;
+    problem.textContent = `${explain(kind, text)} ${rest} here.`;
     setState("error");
   }
 
@@ -187,7 +196,7 @@ function mount(root) {
     frame.paint(canvas, () => frames[slider.value] === frame);
   }
 
-  async function download() {
+  function download() {
     const copy = document.createElement("canvas");
     [copy.width, copy.height] = [canvas.width, canvas.height];
     const context = copy.getContext("2d");
@@ -202,7 +211,7 @@ function mount(root) {
 
   async function copyLink() {
     if (!form.reportValidity()) return;
-    address.value = linkTo(drawn ?? { seed: seed.value, cars: cars.value, steps: steps.value, way: 0 });
+    address.value = linkTo(drawn ?? asked());
     try {
       await navigator.clipboard.writeText(address.value);
       status.textContent = "The link is copied. Whoever opens it sees the same cars.";
@@ -217,10 +226,8 @@ function mount(root) {
   function followLink() {
     const match = LINK.exec(location.hash);
     if (!match) return;
-    const [, ...values] = match;
-    [seed.value, cars.value, steps.value] = values;
-    if (values[3]) [to.value, way.value] = values.slice(3);
-    form.querySelector("details").open = Boolean(values[3]);
+    [, seed.value, cars.value, steps.value, to.value = 2, way.value = 0] = match;
+    walk.open = match[4] !== undefined;
     tellShare();
     root.scrollIntoView();
     draw();
