@@ -3,8 +3,11 @@
 self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET") return;
   const kept = async (error) => {
-    const found = await caches.match(event.request, { ignoreSearch: true });
-    if (found) return found;
+    // Another version of a file is better than none.
+    for (const ignoreSearch of [false, true]) {
+      const found = await caches.match(event.request, { ignoreSearch });
+      if (found) return found;
+    }
     throw error;
   };
   event.respondWith(fetch(event.request).catch(kept));

@@ -315,6 +315,24 @@ def test_a_page_that_was_used_works_offline(open_page, server):
     np.testing.assert_array_equal(generator.pixels(), before)
 
 
+def test_offline_brings_the_version_of_a_file_that_is_asked_for(open_page, server):
+    page = open_page(PAGE)
+    page.evaluate(
+        """async () => {
+            await navigator.serviceWorker.register("offline.js");
+            await navigator.serviceWorker.ready;
+            const cache = await caches.open("simple-diffusion");
+            for (const v of [1, 2]) await cache.put(`a.css?v=${v}`, new Response(`version ${v}`));
+        }"""
+    )
+    page.reload()
+    server.down = True
+    fetched = page.evaluate(
+        "Promise.all([2, 3].map(async (v) => (await fetch(`a.css?v=${v}`)).text()))"
+    )
+    assert fetched == ["version 2", "version 1"]  # where that one is not there, another
+
+
 def test_a_browser_without_webassembly_is_told(open_page):
     page = open_page(PAGE)
     page.evaluate("delete window.WebAssembly")
