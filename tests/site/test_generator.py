@@ -504,7 +504,52 @@ def test_a_picture_of_the_reader_stays_in_the_browser(forward, photo):
     assert [url for url in forward.requested if not url.startswith("blob:")] == []
 
 
+def test_after_a_picture_of_the_reader_every_car_can_be_chosen(forward, photo):
+    car = pixels_in(forward.box)
+    with new_picture(forward.box):
+        forward.box.get_by_label("Or a picture of yours").set_input_files(photo)
+    assert forward.box.locator("[name=picture]").input_value() == ""
+    with new_picture(forward.box):
+        forward.box.locator("[name=picture]").select_option("drawn car 1")
+    np.testing.assert_array_equal(pixels_in(forward.box), car)
+    assert forward.box.locator("[name=file]").input_value() == ""
+
+
+def test_a_slow_picture_does_not_take_the_place_of_a_car_chosen_later(forward, photo):
+    forward.evaluate(
+        """() => {
+            const decode = HTMLImageElement.prototype.decode;
+            HTMLImageElement.prototype.decode = async function () {
+                if (this.src.startsWith("blob:")) await new Promise((go) => { window.go = go; });
+                return decode.call(this);
+            };
+        }"""
+    )
+    forward.box.get_by_label("Or a picture of yours").set_input_files(photo)
+    with new_picture(forward.box):
+        forward.box.locator("[name=picture]").select_option("drawn car 2")
+    car = pixels_in(forward.box)
+    # The address of the photo is given back once the photo has been dealt with.
+    forward.evaluate(
+        """() => new Promise((resolve) => {
+            URL.revokeObjectURL = resolve;
+            window.go();
+        })"""
+    )
+    np.testing.assert_array_equal(pixels_in(forward.box), car)
+    assert forward.box.locator("[name=picture]").input_value() == "1"
+
+
 def test_a_file_that_is_no_picture_is_refused(forward, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "text.png")
     forward.get_by_text("not a picture").wait_for()
+
+
+def test_drawn_cars_that_are_missing_are_said(open_page, server, photo):
+    server.missing = ("cars.png",)
+    box = open_page("03-forward-noise.html").locator("[data-live-forward]")
+    box.get_by_text("The drawn cars could not be loaded").wait_for()
+    box.get_by_label("Or a picture of yours").set_input_files(photo)
+    box.get_by_text("You see 1.00 × picture").wait_for()
+    assert box.get_by_role("alert").inner_text() == ""

@@ -37,6 +37,7 @@ async function mount(root) {
   const [canvas, level, where] = ["canvas", "[name=level]", ".live-where"].map(find);
   const [status, problem] = [".live-status", ".live-error"].map(find);
   let clean;
+  let wanted; // the image that was asked for last
 
   form.addEventListener("submit", (event) => event.preventDefault());
   level.addEventListener("input", show);
@@ -61,32 +62,36 @@ async function mount(root) {
 
   async function takeCar() {
     const i = Number(picture.value);
-    await take(new URL("recorded/cars.png", import.meta.url), () => [i * SIDE, 0, SIDE, SIDE]);
-    file.value = "";
+    const url = new URL("recorded/cars.png", import.meta.url);
+    const trouble = "The drawn cars could not be loaded. A picture of yours still works.";
+    if (await take(url, () => [i * SIDE, 0, SIDE, SIDE], trouble)) file.value = "";
   }
 
   async function takeFile() {
     if (!file.files.length) return;
     const url = URL.createObjectURL(file.files[0]);
-    // The largest square in the middle.
-    await take(url, ({ naturalWidth: width, naturalHeight: height }) => {
+    const largestSquareInTheMiddle = ({ naturalWidth: width, naturalHeight: height }) => {
       const side = Math.min(width, height);
       return [(width - side) / 2, (height - side) / 2, side, side];
-    });
+    };
+    const trouble = "This file is not a picture that the browser can read. Try PNG or JPEG.";
+    // No car is chosen then, so that each of them can be.
+    if (await take(url, largestSquareInTheMiddle, trouble)) picture.selectedIndex = -1;
     URL.revokeObjectURL(url);
   }
 
-  /** Read the part of an image that `crop` names, as 32 × 32 pixels in [-1, 1], and show it. */
-  async function take(url, crop) {
+  /**
+   * Read the part of an image that `crop` names, as 32 × 32 pixels in [-1, 1], and show it.
+   * Returns whether it was shown: it may be unreadable, which `trouble` says, or come too late.
+   */
+  async function take(url, crop, trouble) {
     const image = new Image();
+    wanted = image;
     image.src = url;
-    try {
-      await image.decode();
-    } catch {
-      problem.textContent = "This file is not a picture that the browser can read. Try PNG or JPEG.";
-      return;
-    }
-    problem.textContent = "";
+    const readable = await image.decode().then(() => true, () => false);
+    if (image !== wanted) return false;
+    problem.textContent = readable ? "" : trouble;
+    if (!readable) return false;
     const small = document.createElement("canvas");
     [small.width, small.height] = [SIDE, SIDE];
     const context = small.getContext("2d");
@@ -97,6 +102,7 @@ async function mount(root) {
     const rgba = context.getImageData(0, 0, SIDE, SIDE).data;
     clean = Float32Array.from(rgba.filter((_, i) => i % 4 < 3)).map((value) => value / 127.5 - 1);
     show();
+    return true;
   }
 
   function find(selector) {
