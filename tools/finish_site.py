@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from bs4 import BeautifulSoup
 from fontTools import subset
@@ -101,8 +101,11 @@ def become_not_found(soup: BeautifulSoup, folder: str) -> None:
     article.append(BeautifulSoup(NOT_FOUND, "html.parser"))
     soup.title.string = "There is no such page — Simple Diffusion"
     soup.find("link", rel="canonical").decompose()
-    # It answers at any depth, so its links have to start from the folder of the book.
-    soup.head.insert(0, soup.new_tag("base", href=folder))
+    # It answers at any depth, so its links start from the folder of the book, save those to itself.
+    soup.html["data-content_root"] = folder
+    for name in ("href", "src", "action"):
+        for tag in soup.select(f"[{name}]:not([{name}^='#'])"):
+            tag[name] = urljoin(folder, tag[name])
     soup.head.append(soup.new_tag("meta", attrs={"name": "robots", "content": "noindex"}))
 
 

@@ -137,6 +137,14 @@ def test_an_unknown_address_leads_back_to_the_book(open_page, server):
     assert page.refused == [server.url + "some/where/else.html"]
 
 
+def test_the_way_past_the_menu_stays_on_an_unknown_address(open_page, server):
+    page = open_page("some/where/else.html")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(server.url + "**#main-content")
+    assert page.url == server.url + "some/where/else.html#main-content"
+
+
 def test_from_a_file_the_book_works_and_the_generator_says_what_it_needs(browser):
     context = browser.new_context()
     page = context.new_page()
