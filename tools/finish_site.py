@@ -25,7 +25,8 @@ from fontTools import subset
 from PIL import Image
 
 WEB = Path(__file__).parent.parent / "web"
-MATH_FONTS = WEB / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
+MATHJAX = WEB / "node_modules" / "mathjax"
+MATH_FONTS = MATHJAX / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
 PNG = "data:image/png;base64,"
 CARD = "_static/cars.png"
 CARD_WORDS = (
@@ -132,6 +133,7 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
 
     folder = site / "mathematics"
     shutil.copytree(MATH_FONTS, folder)
+    shutil.copy(MATHJAX / "LICENSE", folder)
     (folder / "mathematics.css").write_text(typed["css"])
     for path, soup in pages.items():
         if soup.select_one("mjx-container"):
@@ -261,6 +263,7 @@ def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
         subset.save_font(font, path.with_suffix(".woff"), options)
     address = r"url\((\S+?)\.woff2\) format\(\"woff2\"\),url\(\S+?\.ttf\) format\(\"truetype\"\)"
     main_css.write_text(re.sub(address, r'url(\1.woff) format("woff")', css))
+    (static / "scripts" / "fontawesome.js.LICENSE.txt").rename(fonts / "LICENSE.txt")
     unused = [*fonts.glob("*.ttf"), *fonts.glob("*.woff2"), *static.glob("scripts/fontawesome.js*")]
     for path in [*unused, *static.glob("sphinx-thebe*")]:
         path.unlink()

@@ -9,6 +9,7 @@ and fills every `<div data-live-generator></div>` and `<div data-live-forward></
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 WEB = Path(__file__).parent.parent / "web"
@@ -45,6 +46,9 @@ def main(live: Path, site: Path) -> None:
     (target / "ort").mkdir()
     for name in RUNTIME_FILES:
         shutil.copy(RUNTIME / name, target / "ort")
+    # The package from npm comes without its licence; that for Python, of the same project, has it.
+    for name in ("LICENSE", "ThirdPartyNotices.txt"):
+        shutil.copy(Path(find_spec("onnxruntime").origin).parent / name, target / "ort")
     # The page needs the sizes beforehand, since a server that compresses does not tell them.
     files = sorted(path for path in target.rglob("*") if path.is_file())
     sizes = {path.relative_to(target).as_posix(): path.stat().st_size for path in files}

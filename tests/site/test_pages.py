@@ -92,6 +92,19 @@ def test_links_inside_the_book_lead_somewhere(name):
             assert page(file).find(id=anchor), link
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("mathematics/LICENSE", "Apache License"),
+        ("live/ort/LICENSE", "Copyright (c) Microsoft Corporation"),
+        ("live/ort/ThirdPartyNotices.txt", "protocolbuffers/protobuf"),
+        ("_static/vendor/fontawesome/webfonts/LICENSE.txt", "Fonts: SIL OFL 1.1"),
+    ],
+)
+def test_what_others_made_comes_with_its_licence(path, words):
+    assert words in (SITE / path).read_text()
+
+
 def test_the_reference_describes_every_public_name():
     import diffusion_core
 
