@@ -172,8 +172,7 @@ def quality(arguments) -> None:
     settings = {
         "ddim": {"mean": cars.mean((0, 1, 2)).tolist(), "deviation": cars.std((0, 1, 2)).tolist()}
     }
-    saved = read_results("peers-quality", arguments.results)
-    rows, versions = saved["rows"], saved.get("versions", {})
+    rows = read_results("peers-quality", arguments.results)["rows"]
 
     def budget(name):
         most = ARTICLES_PICTURES if name == "article" else arguments.pictures
@@ -183,31 +182,36 @@ def quality(arguments) -> None:
             "pictures": min(most, arguments.pictures),
         }
 
-    def measure(name, asked, drawn, about_training):
-        # Written together, so that a contestant is there with all its weights or not at all.
-        for weights, images in drawn.items():
-            known = {"what": name, **asked, "weights": weights, **about_training}
-            rows.append(known | compare(images, held_out))
+    def measure(name, asked, drawn, about_training, versions):
+        known = {"what": name, **asked}
+        measured = [
+            known | {"weights": weights, **about_training} | compare(images, held_out)
+            for weights, images in drawn.items()
+        ]
+        # Read again, since another process may have added its own contestant meanwhile.
+        saved = read_results("peers-quality", arguments.results)
+        versions = saved.get("versions", {}) | versions
+        rows = saved["rows"] + measured
         write_results("peers-quality", rows, arguments.results, versions=versions)
 
     untrained = {"steps": 0, "training images": 0, "training seconds": 0.0}
     floor = budget("training cars") | {"minutes": 0}
     if not holds(rows, "training cars", floor):
-        measure("training cars", floor, {"none": training_cars[: arguments.pictures]}, untrained)
+        drawn = {"none": training_cars[: arguments.pictures]}
+        measure("training cars", floor, drawn, untrained, {})
     for name, script in chosen(QUALITY, arguments).items():
         asked = budget(name)
         if holds(rows, name, asked):
             continue
         request = {"scratch": scratch, "settings": settings.get(name, {}), **asked}
         found = child(script, "quality", name, arguments, **request)
-        versions |= found["versions"]
         drawn = {weights: np.load(path) for weights, path in found["drawn"].items()}
         about_training = {
             "steps": found["steps"],
             "training images": found["images"],
             "training seconds": round(found["train_seconds"], 1),
         }
-        measure(name, asked, drawn, about_training)
+        measure(name, asked, drawn, about_training, found["versions"])
 
 
 def holds(rows, name, asked) -> bool:
