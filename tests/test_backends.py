@@ -139,7 +139,6 @@ def test_jax_keeps_the_same_average(here, jax):
 def test_a_run_of_this_backend_goes_on_under_jax(here, jax):
     # The first epoch is read from the state, the second is computed over there.
     assert jax["continued"][0] == here["whole"][0]
-    assert jax["continued"][1] != here["whole"][1]
     np.testing.assert_allclose(jax["continued"], here["whole"], rtol=1e-4)
 
 
