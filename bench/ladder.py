@@ -9,7 +9,6 @@ that are already there are left out, so the command can be stopped and started a
 """
 
 import argparse
-import bisect
 import math
 import time
 from unittest import mock
@@ -61,9 +60,10 @@ def add_rows(name, seed, minutes):
         rows = read_results("ladder")["rows"]
         sheet_path = RESULTS / "ladder.png"
         strips = np.vsplit(np.asarray(Image.open(sheet_path)), len(rows)) if rows else []
-        place = bisect.bisect([order(row) for row in rows], order(row))
-        rows.insert(place, row)
-        strips.insert(place, np.concatenate(pictures[:10], axis=1))
+        # By place, so that a row that is there already gives way to the new one.
+        placed = {order(old): (old, strip) for old, strip in zip(rows, strips, strict=True)}
+        placed[order(row)] = row, np.concatenate(pictures[:10], axis=1)
+        rows, strips = zip(*(placed[place] for place in sorted(placed)), strict=True)
         Image.fromarray(np.concatenate(strips)).save(sheet_path, optimize=True)
         write_results("ladder", rows)
 

@@ -163,7 +163,7 @@ def denormalize(images: np.ndarray) -> np.ndarray:
 
 def digest(images: np.ndarray) -> str:
     """Return the SHA-256 over the sorted SHA-256 digests of uint8 images: order does not matter."""
-    return hashlib.sha256(b"".join(sorted(_digest_each(images)))).hexdigest()
+    return _digest_of_all(_digest_each(images))
 
 
 def cache_dir() -> Path:
@@ -186,16 +186,21 @@ def _digest_each(images):
     return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
 
 
+def _digest_of_all(digests):
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
 def _checked(images, number, split, source):
     """Sort images by digest, and raise unless they are exactly the label's images."""
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
         raise ValueError(f"{source} holds {images.dtype} {images.shape}, not uint8 (n, 32, 32, 3).")
-    if digest(images) != DIGESTS[split][number]:
+    digests = _digest_each(images)
+    if _digest_of_all(digests) != DIGESTS[split][number]:
         raise ValueError(
             f"{source} does not hold the {split} images of {LABELS[number]!r}: the content check "
             f"failed on {len(images)} images. Delete that copy and load it again."
         )
-    return images[sorted(range(len(images)), key=_digest_each(images).__getitem__)]
+    return images[sorted(range(len(images)), key=digests.__getitem__)]
 
 
 # The official files were written by Python 2, re-packed copies by NumPy 2.

@@ -62,8 +62,7 @@ def predict_step(
     Raises:
         TypeError, ValueError: a bad model, `n`, `seed` or schedule, no noise for a schedule that
             does not begin at 1, noise of another shape than the model's images or that is not
-            finite, or pictures (for `predict`) or states that
-            need more than 2²⁹ numbers.
+            finite, or pictures (for `predict`) or states that need more than 2²⁹ numbers.
     """
     return np.concatenate(list(_batches(model, n, schedule, seed, noise, every_state=True)), axis=1)
 

@@ -556,7 +556,7 @@ def test_the_shipped_network_is_small_and_answers():
     small = load_pretrained()
     assert small.count_params() <= 2_000_000
     assert small.input_shape[0] == (None, 32, 32, 3)
-    assert (checkpoints.PRETRAINED / "small.safetensors").stat().st_size <= 4 * 2**20
+    assert (checkpoints.PRETRAINED / "small.safetensors").stat().st_size <= 4_000_000
     column = np.ones((1, 1), np.float32)
     answer = small([np.zeros((1, 32, 32, 3), np.float32), column, 0 * column])
     assert np.isfinite(keras.ops.convert_to_numpy(answer)).all()

@@ -71,6 +71,12 @@ class Generator:
         self.button.click()
         self.reaches("done")
 
+    def fails(self):
+        """Press the button, and return what the box says of its failure."""
+        self.button.click()
+        self.reaches("error")
+        return self.box.get_by_role("alert").inner_text()
+
     def status(self):
         return self.box.locator(".live-status").inner_text()
 
@@ -255,9 +261,7 @@ def test_one_call_of_the_network_ends_before_another_begins(generator):
 def test_a_run_that_fails_half_way_says_what_stays(generator):
     fake_runtime(generator.page, failing_call=3)
     generator.fill(cars=1, steps=4)
-    generator.button.click()
-    generator.reaches("error")
-    assert "Its steps so far stay here." in generator.box.locator(".live-error").inner_text()
+    assert "Its steps so far stay here." in generator.fails()
     assert generator.slider.get_attribute("max") == "2"
 
 
@@ -276,32 +280,24 @@ RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 def test_a_missing_file_is_said_and_the_recorded_run_stays(open_page, server, name):
     server.missing = (name,)
     generator = Generator(open_page(PAGE))
-    generator.button.click()
-    generator.reaches("error")
-    problem = generator.box.locator(".live-error")
-    assert "missing on this site" in problem.inner_text()
+    assert "missing on this site" in generator.fails()
     assert generator.slider.get_attribute("max") == "16"
     # Once the file is there, the same button works.
     server.missing = ()
     generator.draw(cars=1, steps=1)
-    assert problem.inner_text() == ""
+    assert generator.box.get_by_role("alert").inner_text() == ""
 
 
 def test_a_network_that_is_gone_is_said(open_page, server):
     generator = Generator(open_page(PAGE))
     server.down = True
-    generator.button.click()
-    generator.reaches("error")
-    assert "Are you online?" in generator.box.get_by_role("alert").inner_text()
+    assert "Are you online?" in generator.fails()
 
 
 @pytest.mark.parametrize("name", ["files.json", "model.onnx", *RUNTIME])
 def test_a_network_that_goes_in_the_middle_of_a_file_is_said(open_page, server, name):
     server.cut = (name,)
-    generator = Generator(open_page(PAGE))
-    generator.button.click()
-    generator.reaches("error")
-    assert "Are you online?" in generator.box.get_by_role("alert").inner_text()
+    assert "Are you online?" in Generator(open_page(PAGE)).fails()
 
 
 def test_a_page_that_was_used_works_offline(open_page, server):
@@ -336,10 +332,7 @@ def test_offline_brings_the_version_of_a_file_that_is_asked_for(open_page, serve
 def test_a_browser_without_webassembly_is_told(open_page):
     page = open_page(PAGE)
     page.evaluate("delete window.WebAssembly")
-    generator = Generator(page)
-    generator.button.click()
-    generator.reaches("error")
-    assert "lacks WebAssembly" in generator.box.get_by_role("alert").inner_text()
+    assert "lacks WebAssembly" in Generator(page).fails()
 
 
 def test_without_javascript_the_recorded_run_scrolls(open_page):
