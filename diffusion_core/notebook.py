@@ -9,7 +9,7 @@ from importlib import resources
 import ipywidgets
 import keras
 import numpy as np
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 from PIL import Image
 
 from diffusion_core.devices import device_names
@@ -72,6 +72,18 @@ def recorded(name: str) -> dict | np.ndarray:
         with file.open("rb") as stream:
             return np.asarray(Image.open(stream).convert("RGB"))
     return json.loads(file.read_text())
+
+
+def table(rows: list[dict], columns: list[str] | None = None) -> Markdown:
+    """Return a table for the page, one line for each row.
+
+    Args:
+        rows: dicts from column to value, such as the rows that `recorded` returns.
+        columns: the columns to show; all of the first row when None.
+    """
+    columns = columns or list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in rows)]
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 def explore(function: Callable, **controls) -> None:

@@ -93,3 +93,11 @@ def test_a_recorded_picture_comes_as_pixels(monkeypatch, tmp_path):
     Image.new("RGB", (3, 2), "red").save(tmp_path / "sheet.png")
     monkeypatch.setattr(notebook.resources, "files", lambda package: tmp_path)
     assert notebook.recorded("sheet.png").tolist() == [[[255, 0, 0]] * 3] * 2
+
+
+def test_a_table_shows_the_columns_that_are_asked_for_in_their_order():
+    rows = [{"what": "ours", "speed": 1.5, "n": 2}, {"what": "theirs", "speed": 1, "n": 3}]
+    assert notebook.table(rows, ["n", "what"]).data == (
+        "| n | what |\n| --- | --- |\n| 2 | ours |\n| 3 | theirs |"
+    )
+    assert notebook.table(rows).data.splitlines()[0] == "| what | speed | n |"
