@@ -141,7 +141,7 @@ def _block(x, time, width, name):
 
 def _take_step(image, noise_level, next_noise_level, direction):
     """Return `image + (noise_level - next_noise_level) * direction`, in float32 even where the
-    layers compute in half precision: one step is smaller than a half-precision picture resolves.
+    layers compute in half precision: rounding the picture would lose a part of every small step.
     """
     size = layers.Subtract(name="step_size", dtype="float32")([noise_level, next_noise_level])
     size = layers.Reshape((1, 1, 1), name="step_size_per_image", dtype="float32")(size)
