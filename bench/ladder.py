@@ -137,6 +137,11 @@ def more_in_the_middle(random, n):
     return 1 / (1 + np.exp(-random.standard_normal(n)))
 
 
+def middle_steps(random, n):
+    """The levels above, each moved to the nearest of the 16 steps."""
+    return np.maximum(np.rint(TIMESTEPS * more_in_the_middle(random, n)), 1) / TIMESTEPS
+
+
 def article_rate(share, step):
     return 8e-4 * 0.9 ** (step // 5000)
 
@@ -222,7 +227,8 @@ RUNGS = {
     "mean squared error": {"loss": "mean_squared_error", "seeds": 3},
     "half the learning rate": {"learning_rate": half_rate},
     "noise levels: uniform": {"levels": uniform},
-    "noise levels: more in the middle": {"levels": more_in_the_middle},
+    "noise levels: more in the middle": {"levels": more_in_the_middle, "seeds": 2},
+    "noise levels: the middle steps more often": {"levels": middle_steps},
     "half as wide again": {"network": lambda: make_model(widths=(48, 96, 192))},
     "twice the blocks": {"network": lambda: make_model(blocks=2)},
     "attention at 8×8 and 4×4": {"network": with_attention},
