@@ -19,7 +19,7 @@ book: .venv/ready
 		$(MAKE) --no-print-directory _build/html/index.html
 	@echo "The book is in _build/html; 'make serve' opens it."
 
-test: export CIFAR10_DIR := $(if $(CIFAR10_DIR),$(if $(filter stand-in,$(CIFAR10_DIR)),stand-in,$(abspath $(CIFAR10_DIR))),stand-in)
+test: export CIFAR10_DIR := $(if $(filter-out stand-in /%,$(firstword $(CIFAR10_DIR))),$(CURDIR)/$(CIFAR10_DIR),$(or $(CIFAR10_DIR),stand-in))
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

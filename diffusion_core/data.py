@@ -221,20 +221,21 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED_IN_PICKLES[module, name]
 
 
-def _read_batch(file, number):
-    """Return the images of one label from one file of the official layout."""
+def _read_batch(file):
+    """Return all images and their labels from one file of the official layout."""
     content = _ArrayUnpickler(file, encoding="bytes").load()
     if not isinstance(content, dict) or not {b"data", b"labels"} <= content.keys():
         raise ValueError("the file is not a CIFAR-10 batch: it has no data and labels")
     images = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-    return images.transpose(0, 2, 3, 1)[np.asarray(content[b"labels"]) == number]
+    return images.transpose(0, 2, 3, 1), np.asarray(content[b"labels"])
 
 
 def _read_folder(folder, number, split):
     batches = []
     for name in _BATCH_FILES[split]:
         with open(folder / name, "rb") as file:
-            batches.append(_read_batch(file, number))
+            images, labels = _read_batch(file)
+            batches.append(images[labels == number])
     return np.concatenate(batches)
 
 
@@ -267,7 +268,7 @@ def _cache_file(number, split):
 
 
 def _read_cache(number, split):
-    return {split: np.load(_cache_file(number, split), allow_pickle=False)}
+    return {(number, split): np.load(_cache_file(number, split), allow_pickle=False)}
 
 
 def _write_cache(images, number, split):
@@ -288,7 +289,7 @@ def _keras_folders():
 
 
 def _read_keras_folder(folder, number, split):
-    return {split: _read_folder(folder, number, split)}
+    return {(number, split): _read_folder(folder, number, split)}
 
 
 def _download(url, file):
@@ -311,12 +312,12 @@ def _download(url, file):
     file.seek(0)
 
 
-def _read_archive(file, number):
-    """Return both splits of one label from an archive of official batches or of PNG files.
+def _read_archive(file):
+    """Return every label and split from an archive of official batches or of PNG files.
 
     Members are read in memory and never unpacked, so their names cannot reach the disk.
     """
-    images = {"train": [], "test": []}
+    found = {(number, split): [] for number in range(10) for split in _BATCH_FILES}
     unpacked = 0
     with tarfile.open(fileobj=file, mode="r:*") as archive:
         for member in archive:
@@ -328,29 +329,33 @@ def _read_archive(file, number):
                 continue
             for split, batch_files in _BATCH_FILES.items():
                 if parts[-1] in batch_files:
-                    images[split].append(_read_batch(archive.extractfile(member), number))
-                elif parts[-3:-1] == [split, LABELS[number]] and parts[-1].endswith(".png"):
-                    picture = Image.open(archive.extractfile(member)).convert("RGB")
-                    images[split].append(np.asarray(picture)[None])
-    return {
-        split: np.concatenate(parts) if parts else np.empty((0, 32, 32, 3), np.uint8)
-        for split, parts in images.items()
-    }
+                    images, labels = _read_batch(archive.extractfile(member))
+                    for number in range(10):
+                        found[number, split].append(images[labels == number])
+                elif parts[-3:-2] == [split] and parts[-2] in LABELS and parts[-1].endswith(".png"):
+                    picture = Image.open(archive.extractfile(member))
+                    # Looked at before it is decoded: a small file may hold a huge picture.
+                    if picture.size != (32, 32):
+                        raise ValueError(f"{member.name} is {picture.size}, not 32 by 32 pixels")
+                    images = np.asarray(picture.convert("RGB"))[None]
+                    found[LABELS.index(parts[-2]), split].append(images)
+    empty = np.empty((0, 32, 32, 3), np.uint8)
+    return {place: np.concatenate([empty, *parts]) for place, parts in found.items()}
 
 
-def _read_download(url, number):
+def _read_download(url):
     with tempfile.TemporaryFile() as file:
         _download(url, file)
-        return _read_archive(file, number)
+        return _read_archive(file)
 
 
 def _sources(number, split):
-    """Yield the name of each source and a function that reads it: images by split."""
+    """Yield the name of each source and a function that reads it: images by label and split."""
     yield _cache_file(number, split), partial(_read_cache, number, split)
     for folder in _keras_folders():
         yield folder, partial(_read_keras_folder, folder, number, split)
     for url in DOWNLOADS:
-        yield url, partial(_read_download, url, number)
+        yield url, partial(_read_download, url)
 
 
 def _search_sources(number, split):
@@ -358,17 +363,15 @@ def _search_sources(number, split):
     for source, read in _sources(number, split):
         # A broken, foreign or hostile source may raise anything, and must not end the search.
         try:
-            found = {
-                name: _checked(images, number, name, source) for name, images in read().items()
-            }
+            found = {place: _checked(images, *place, source) for place, images in read().items()}
         except Exception as error:
             reason = str(error).split("\n")[0] or type(error).__name__
             tried.append(f"{source}: {reason}")
             continue
         if source != _cache_file(number, split):
-            for name, images in found.items():
-                _write_cache(images, number, name)
-        return found[split]
+            for place, images in found.items():
+                _write_cache(images, *place)
+        return found[number, split]
     raise ConnectionError(
         "CIFAR-10 could not be loaded. Tried:\n- " + "\n- ".join(tried) + "\nSet CIFAR10_DIR to a "
         'folder in the layout of cifar-10-batches-py, or to "stand-in" to go on with cars drawn '

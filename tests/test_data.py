@@ -85,7 +85,7 @@ def small_cifar(monkeypatch):
     digests = {}
     for split, names in (("train", FILES), ("test", ["test_batch"])):
         digests[split] = list(data.DIGESTS[split])
-        for label in (CAR, SHIP):
+        for label in range(10):
             digests[split][label] = data.digest(pictures(label, names))
     monkeypatch.setattr(data, "DIGESTS", digests)
 
@@ -430,7 +430,8 @@ def test_one_flipped_bit_in_the_real_cars_is_rejected(real_folder, tmp_path):
         (tmp_path / name).symlink_to(real_folder / name)
     content = bytearray((real_folder / FILES[0]).read_bytes())
     with open(real_folder / FILES[0], "rb") as file:
-        car = data._read_batch(file, CAR)[0]
+        images, labels = data._read_batch(file)
+    car = images[labels == CAR][0]
     place = content.find(car.transpose(2, 0, 1).tobytes())
     assert place > 0
     content[place + 1000] ^= 1
@@ -492,15 +493,17 @@ def test_the_result_does_not_depend_on_the_source(small_cifar, home, server, fol
     np.testing.assert_array_equal(load_cars(), load_cars(source=folder))
 
 
-def test_one_download_fills_the_cache_for_both_splits(small_cifar, home, server, monkeypatch):
+def test_one_download_fills_the_cache_for_every_label_and_both_splits(
+    small_cifar, home, server, monkeypatch
+):
     url = server.url("/cifar.tgz", whole(tar_gz(official_members())))
     monkeypatch.setattr(data, "DOWNLOADS", (url,))
     first = load_cars()
     np.testing.assert_array_equal(load_cars(), first)
     assert len(load_cars("test")) == 3
+    assert len(load_images("ship", "test")) == 2
     assert server.asked == ["/cifar.tgz"]
-    names = sorted(path.name for path in (home / "cache" / "simple-diffusion").iterdir())
-    assert names == ["cifar10-automobile-test.npy", "cifar10-automobile-train.npy"]
+    assert files_below(home) == CACHED
 
 
 def test_the_progress_line_names_the_host(small_cifar, home, server, monkeypatch, capsys):
@@ -567,6 +570,13 @@ def wrong_pictures():
 PICKLE_BOMB = b"cnumpy\nndarray\n(((I1125899906842624\ntltR."
 
 
+def huge_png():
+    """Hundreds of megabytes of pixels in half a megabyte of file."""
+    buffer = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def archive_bomb():
     """The head of a member of three gigabytes, which must not be unpacked to see what follows."""
     member = tarfile.TarInfo("c/zeros")
@@ -601,6 +611,7 @@ def bad_answers(server, target):
         "os.system": (whole(hostile), "the file asks for os.system"),
         "wrong call": (whole(tar_gz({"c/data_batch_1": WRONG_CALL})), "."),
         "no picture": (whole(tar_gz({"c/train/automobile/1.png": b"x"})), "cannot identify"),
+        "huge picture": (whole(tar_gz({"c/train/automobile/1.png": huge_png()})), "not 32 by 32"),
         "not http": (not_http, "."),
         "stalled": (stalled(server), "timed out"),
         "trickle": (trickle(server), "bytes came in"),
@@ -616,7 +627,11 @@ def bad_answers(server, target):
     }
 
 
-CACHED = [f"cache/simple-diffusion/cifar10-automobile-{split}.npy" for split in ("test", "train")]
+CACHED = [
+    f"cache/simple-diffusion/cifar10-{label}-{split}.npy"
+    for label in data.LABELS
+    for split in ("test", "train")
+]
 
 
 def files_below(folder):
