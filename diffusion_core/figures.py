@@ -127,7 +127,7 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
  style="width:100%;height:auto;image-rendering:pixelated;background:white">
 <label style="display:block"><input type="range" min="0" max="{len(frames) - 1}" value="0"
  aria-label="{html.escape(alt)}" aria-valuetext="{html.escape(labels[0])}" style="width:100%">
-<output aria-live="polite">{html.escape(labels[0])}</output></label>
+<output aria-live="off">{html.escape(labels[0])}</output></label>
 </div>
 <script>
 (() => {{

@@ -38,6 +38,10 @@ export const InferenceSession = {
   }),
 };
 """
+FAKE_CARD = """
+WebAssembly.Suspending ??= class {};
+Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({ info: {} }) } });
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +112,10 @@ def new_picture(box):
     )
 
 
-def fake_runtime(page, failing_call=-1):
+def fake_runtime(page, failing_call=-1, script="ort.wasm.min.mjs"):
     """Give the worker a runtime that returns what it gets; call 0 is the one that warms up."""
     page.context.route(
-        "**/ort.wasm.min.mjs",
+        f"**/{script}",
         lambda route: route.fulfill(
             body=FAKE_RUNTIME % failing_call, content_type="text/javascript"
         ),
@@ -263,6 +267,21 @@ def test_a_run_that_fails_half_way_says_what_stays(generator):
     generator.fill(cars=1, steps=4)
     assert "Its steps so far stay here." in generator.fails()
     assert generator.slider.get_attribute("max") == "2"
+
+
+def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
+    page = open_page("index.html")
+    fake_runtime(page, failing_call=3, script="ort.jspi.min.mjs")
+
+    def add_card(route):
+        worker = route.fetch().text()
+        route.fulfill(body=FAKE_CARD + worker, content_type="text/javascript")
+
+    page.context.route("**/worker.js", add_card)
+    generator = Generator(page)
+    generator.draw(seed=3, cars=1, steps=4)
+    assert "on your processor" in generator.status()
+    assert generator.slider.get_attribute("max") == "4"
 
 
 def test_changes_of_mind_while_loading_end_in_the_last_one(generator):

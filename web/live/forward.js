@@ -24,7 +24,7 @@ const MARKUP = `
   </div>
   <label class="live-wide">Or a picture of yours: it stays in this browser
     <input type="file" name="file" accept="image/*"></label>
-  <p class="live-status" role="status"></p>
+  <p class="live-status"></p>
   <p class="live-error" role="alert"></p>
 </form>`;
 

@@ -24,7 +24,14 @@ self.onmessage = ({ data: request }) => {
 async function answer(request) {
   try {
     network ??= load(request.wasm);
-    await draw(request);
+    try {
+      await draw(request);
+    } catch (error) {
+      // A graphics card may give up at any call: then the processor draws, from the start.
+      if ((await network).backend !== "webgpu") throw error;
+      network = load(true);
+      await draw(request);
+    }
   } catch (error) {
     tell(latest, "error", { kind: error.kind, text: String(error.message ?? error) });
   }
