@@ -18,6 +18,7 @@ from diffusion_core.checkpoints import load_classifier
 from diffusion_core.checks import check_whole
 from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
+from diffusion_core.model import check_images_of, check_model
 from diffusion_core.sampling import predict
 from diffusion_core.schedule import linear_schedule
 
@@ -99,17 +100,18 @@ def kernel_distance(
 
     Args:
         features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
-        draws: bootstrap draws, each of both clouds with replacement.
+        draws: bootstrap draws, each of both clouds with replacement; at most 100,000.
         seed: of these draws.
 
     Returns:
         `(distance, low, high)`.
 
     Raises:
-        ValueError: other shapes, or NaN.
+        ValueError: other shapes, NaN, or bad `draws` or `seed`.
     """
     features, reference = _check_features(features, reference)
-    random = np.random.default_rng(seed)
+    draws = check_whole("draws", draws, most=100_000)
+    random = np.random.default_rng(check_whole("seed", seed, least=0))
     # Row 0 counts every picture once; the others count how often a bootstrap draw took it.
     counts = [
         np.vstack([np.ones(n), random.multinomial(n, np.full(n, 1 / n), size=draws)])
@@ -187,8 +189,11 @@ def loss_by_noise_level(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
     Returns:
         floats `(16,)`, for the 16 linear steps from pure noise to clean.
+
+    Raises:
+        TypeError, ValueError: no network of `make_model`, or images that do not fit it.
     """
-    schedule = linear_schedule()
+    schedule, images = linear_schedule(), check_images_of(check_model(model), images)
     noise = gaussian_noise(len(images), images.shape[1:])
     losses = []
     for t in range(schedule.timesteps):

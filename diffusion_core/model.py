@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from diffusion_core.checks import brief, check_whole, check_wholes
+from diffusion_core.checks import brief, check_images, check_whole, check_wholes
 
 # Wider or larger is a typing error: one such layer would fill the memory.
 LARGEST = 4096
@@ -119,6 +119,17 @@ def check_model(model: keras.Model) -> keras.Model:
             f"model is {brief(model)}; expected a network of make_model or load_pretrained."
         )
     return model
+
+
+def check_images_of(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return images in [-1, 1] if the network takes their shape; raise `ValueError` if not."""
+    images, shape = check_images(images), model.input_shape[0][1:]
+    if images.shape[1:] != shape:
+        raise ValueError(
+            f"images are {images.shape[1:]} and the model takes {shape}; "
+            "build it with make_model(image_shape=images.shape[1:])."
+        )
+    return images
 
 
 def _block(x, time, width, name):

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from diffusion_core import checkpoints, devices
 from diffusion_core.checks import brief, check_images, check_number, check_path, check_whole
 from diffusion_core.forward import forward_noise
-from diffusion_core.model import check_model
+from diffusion_core.model import check_images_of, check_model
 from diffusion_core.saver import Saver
 from diffusion_core.schedule import Schedule, check_linear, check_schedule
 
@@ -78,16 +78,6 @@ def compile_model(
     with devices.home(model):
         model.compile(optimizer=AveragingAdam(learning_rate), loss=loss, jit_compile=xla)
         model.optimizer.build(model.trainable_variables)
-
-
-def _check_images(images, model):
-    images = check_images(images)
-    if images.shape[1:] != model.input_shape[0][1:]:
-        raise ValueError(
-            f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
-            "build it with make_model(image_shape=images.shape[1:])."
-        )
-    return images
 
 
 def _check_rate(learning_rate):
@@ -163,7 +153,7 @@ def train_one(
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
-    images = _check_images(images, model)
+    images = check_images_of(model, images)
     seed = check_whole("seed", seed, least=0)
     schedule = check_linear(schedule)
     devices.check_shares(model, len(images))
@@ -254,7 +244,7 @@ def train(
             "model has no settings, with which a saved state is read again; build it with "
             "make_model, and copy the weights with set_weights."
         )
-    images = _check_images(images, model)
+    images = check_images_of(model, images)
     epochs = check_whole("epochs", epochs)
     batch_size = check_whole("batch_size", batch_size)
     callback_every = check_whole("callback_every", callback_every)

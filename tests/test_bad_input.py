@@ -47,6 +47,7 @@ from diffusion_core import (
 )
 from diffusion_core.__main__ import main
 from diffusion_core.checks import MOST_NUMBERS, brief
+from diffusion_core.evaluation import kernel_distance, loss_by_noise_level
 
 LONG = os.environ.get("BAD_INPUT") == "long"
 PACKAGE = Path(diffusion_core.__file__).parent
@@ -380,6 +381,22 @@ DOORS = {
         (not_whole | st.integers()).filter(lambda bad: bad is not None and not callable(bad)),
     ),
     "train(callback_every)": (lambda bad: run_train(callback_every=bad), bad_whole(1)),
+    "kernel_distance(draws)": (
+        lambda bad: kernel_distance(np.eye(2), np.eye(2), bad),
+        bad_whole(1, 100_000),
+    ),
+    "kernel_distance(seed)": (
+        lambda bad: kernel_distance(np.eye(2), np.eye(2), 1, bad),
+        bad_whole(0),
+    ),
+    "loss_by_noise_level(model)": (
+        lambda bad: loss_by_noise_level(bad, IMAGES),
+        not_models | other_models,
+    ),
+    "loss_by_noise_level(images)": (
+        lambda bad: loss_by_noise_level(networks.tiny, bad),
+        bad_images,
+    ),
     **{
         f"{draw.__name__}({name})": (
             lambda bad, draw=draw, name=name: draw(
