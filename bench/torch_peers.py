@@ -138,7 +138,7 @@ def twin(*, memory_format=torch.contiguous_format, compiled=False, seed=0) -> Co
         taken += 1
         optimizer.param_groups[0]["lr"] = 4e-3 * (1 - share_used)
         x0 = to_torch(flipped(images)).to(memory_format=memory_format)
-        t = torch.randint(STEPS, (len(x0), 1))
+        t = (STEPS * torch.randn(len(x0), 1).sigmoid()).round().clamp(max=STEPS - 1)
         level, next_level = 1 - t / STEPS, 1 - (t + 1) / STEPS
         noise = torch.randn_like(x0)
         x_t, x_next = (x0 + a[:, :, None, None] * (noise - x0) for a in (level, next_level))

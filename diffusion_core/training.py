@@ -104,7 +104,9 @@ def draw_batch(
     """Turn clean images into one training question and its answer.
 
     Each image is flipped left to right or not, gets a step `t` and its own noise; all these draws
-    depend on `(seed, step)` alone.
+    depend on `(seed, step)` alone. Steps in the middle come more often, and pure noise hardly ever:
+    `t / timesteps` is the logistic of a normal number (Esser et al. 2024, arXiv:2403.03206,
+    equation 19), moved to the nearest step that has an answer.
 
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
@@ -121,7 +123,9 @@ def draw_batch(
     random = np.random.default_rng([seed, 1, step])
     flip = random.random(len(images)) < 0.5
     images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
-    t = random.integers(schedule.timesteps, size=len(images))
+    share_of_the_way = 1 / (1 + np.exp(-random.standard_normal(len(images))))
+    t = np.rint(schedule.timesteps * share_of_the_way).astype(int)
+    t = np.minimum(t, schedule.timesteps - 1)
     noise = random.standard_normal(images.shape, dtype=np.float32)
     x_t, x_next = forward_noise(images, t, schedule, noise=noise)
     levels = schedule.noise.astype(np.float32)[:, None]

@@ -195,19 +195,20 @@ def small_evaluation(cars, monkeypatch):
         lambda split="train": cars[:100] if split == "train" else cars[-60:],
     )
     monkeypatch.setattr(evaluation, "load_images", lambda label, split: cars[200:260])
-    return evaluate(make_model(widths=(4, 8)), n=60)
+    return evaluate(make_model(widths=(4, 8)), n=70)
 
 
 def test_evaluate_measures_generated_cars_and_every_control(small_evaluation):
     found = small_evaluation
-    assert list(found["quality"])[:2] == ["generated", evaluation.FLOOR]
-    assert found["quality"]["generated"]["pictures"] == 60
+    names = ["generated", "generated, the first 1,000", evaluation.FLOOR]
+    assert list(found["quality"])[:3] == names
+    assert [found["quality"][name]["pictures"] for name in names] == [70, 60, 60]
     assert found["copying"]["copies of 100 training cars"] == {"pixels": 1, "features": 1}
     assert {len(loss) for loss in found["loss"].values()} == {16}
     for closest in found["closest"].values():
         ratios = [pair["ratio"] for pair in closest]
         assert ratios == sorted(ratios)
-        assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 60 for pair in closest)
+        assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 70 for pair in closest)
 
 
 def test_what_evaluate_found_can_be_written_down_and_shown(small_evaluation):

@@ -1,5 +1,8 @@
 """Stage 5, training: the step written by hand, the average, the draws, whole runs and resuming."""
 
+import math
+from statistics import NormalDist
+
 import keras
 import numpy as np
 import pytest
@@ -152,10 +155,20 @@ def test_question_and_answer_are_one_step_apart_with_shared_noise_and_a_flip_or_
     assert noise.var() == pytest.approx(1, abs=0.02)
 
 
-def test_every_step_of_the_schedule_is_drawn(images):
-    many = np.concatenate([images] * 20)
+def test_the_steps_in_the_middle_are_drawn_more_often_as_the_normal_distribution_says(images):
+    many = np.resize(images[:, :1, :1], (100_000, 1, 1, 3))
     (_, level, _), _ = draw_batch(many, linear_schedule(), 0, 0)
-    np.testing.assert_allclose(np.unique(level), np.arange(1, 17) / 16)
+    drawn = [np.mean(np.isclose(level, t / 16)) for t in range(16, 0, -1)]
+    borders = [(t + 0.5) / 16 for t in range(15)]
+    below = [NormalDist().cdf(math.log(share / (1 - share))) for share in borders]
+    np.testing.assert_allclose(drawn, np.diff([0, *below, 1]), atol=0.004)
+    assert min(drawn) > 0, "drawing a car starts at pure noise"
+
+
+def test_a_single_step_is_always_the_one_that_is_drawn(images):
+    (_, level, next_level), _ = draw_batch(images, linear_schedule(1), 0, 0)
+    np.testing.assert_array_equal(level, 1)
+    np.testing.assert_array_equal(next_level, 0)
 
 
 # --- a whole run --------------------------------------------------------------------------------

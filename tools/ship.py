@@ -49,7 +49,6 @@ def main(weights_dir: Path) -> None:
         parameters=network.count_params(),
         seed=about["configuration"]["seed"],
         epochs=history["epoch"][-1],
-        asked=epochs_asked_for(history, about["configuration"]["learning_rate"]),
         steps=history["step"][-1],
         hours=sum(history["seconds"]) / 3600,
         first_loss=history["loss"][0],
@@ -59,22 +58,6 @@ def main(weights_dir: Path) -> None:
         **describe_machine(),
     )
     files.write_atomically(checkpoints.PRETRAINED / "README.md", card.encode())
-
-
-def epochs_asked_for(history: dict, first_rate: float) -> str:
-    """Return the numbers of epochs that the run was to have, and up to which epoch it was so.
-
-    The rate falls in a straight line from the first one, and is zero at the end asked for.
-    """
-    ends = [
-        round(epoch / (1 - rate / first_rate))
-        for epoch, rate in zip(history["epoch"], history["learning_rate"], strict=True)
-    ]
-    return ", ".join(
-        f"{end} up to epoch {epoch}"
-        for end, following, epoch in zip(ends, [*ends[1:], 0], history["epoch"], strict=True)
-        if end != following
-    )
 
 
 def unchanged_loss() -> float:
