@@ -806,7 +806,7 @@ def test_weights_lie_in_a_folder():
 
 def test_every_public_function_has_its_doors_tried():
     tried_names = {door.split("(")[0] for door in DOORS}
-    assert tried_names == set(diffusion_core.__all__) - {"default_weights_dir"}
+    assert tried_names >= set(diffusion_core.__all__) - {"default_weights_dir"}
 
 
 def test_as_many_were_tried_as_promised(capsys):
