@@ -279,7 +279,8 @@ def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
 
     page.context.route("**/worker.js", add_card)
     generator = Generator(page)
-    generator.draw(seed=3, cars=1, steps=4)
+    with page.context.expect_event("request", lambda request: "ort.jspi" in request.url):
+        generator.draw(seed=3, cars=1, steps=4)
     assert "on your processor" in generator.status()
     assert generator.slider.get_attribute("max") == "4"
 
