@@ -74,8 +74,8 @@ On {machines.pop()}
   `model.predict` {again["model-predict"]:.2f} s, by `diffusers` at equal operations
   {again["diffusers"]:.2f} s. From the start of the program, with compiling: {first["predict"]:.1f},
   {first["model-predict"]:.1f} and {first["diffusers"]:.1f} s.
-- **After {after["ours"]["minutes"]:.0f} CPU minutes** of training from nothing, Fréchet distance (ours
-  before the middle steps were asked for more often): {reached}.
+- **After {after["ours"]["minutes"]:.0f} CPU minutes** of training from nothing, Fréchet distance
+  (ours before the middle steps were asked for more often): {reached}.
 - **In the browser**, once loaded: 16 cars in 16 steps in {live["16 cars in 16 steps"]:.1f} s.
 - **Quality**: Fréchet distance to the held-out cars {generated["frechet distance"]:.2f}
   ({generated["pictures"]:,} pictures; {fewer["frechet distance"]:.2f} of the first

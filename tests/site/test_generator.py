@@ -277,7 +277,8 @@ def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
         worker = route.fetch().text()
         route.fulfill(body=FAKE_CARD + worker, content_type="text/javascript")
 
-    page.context.route("**/worker.js", add_card)
+    # The copy that is kept for offline use comes later, and may outlive the page.
+    page.context.route("**/worker.js", add_card, times=1)
     generator = Generator(page)
     with page.context.expect_event("request", lambda request: "ort.jspi" in request.url):
         generator.draw(seed=3, cars=1, steps=4)
