@@ -1,0 +1,70 @@
+"""Faults that were found once, each with the behaviour that took its place."""
+
+import os
+import threading
+
+import pytest
+
+from diffusion_core.files import remove_leftovers, write_atomically
+
+# What the configuration of a state held before these faults were mended.
+OLD = "image_shape widths blocks residual precision batch_size learning_rate loss noise_levels seed"
+OLD = {*OLD.split(), "images", "images_sha256"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(request):
+    if "compilation" not in request.node.name:
+        request.getfixturevalue("without_xla")
+
+
+@pytest.fixture
+def newest(tmp_path):
+    """Find the newest state of that folder."""
+    return lambda: max((tmp_path / "run").glob("state-*"))
+
+
+# --- files, pages and the terminal --------------------------------------------------------------
+
+
+def test_four_threads_may_write_one_file(tmp_path):
+    failed = []
+
+    def write_often():
+        for _ in range(25):
+            try:
+                write_atomically(tmp_path / "file", b"whole")
+            except OSError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=write_often) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert failed == []
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_a_link_and_the_mode_of_a_file_stay(tmp_path):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "target", tmp_path / "link"
+    link.symlink_to(target)
+    before = os.umask(0o027)
+    try:
+        write_atomically(link, b"new")
+        assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"new", 0o640)
+        target.chmod(0o600)
+        write_atomically(link, b"newer")
+    finally:
+        os.umask(before)
+    assert link.is_symlink()
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"newer", 0o600)
+
+
+def test_what_is_half_written_can_be_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: os._exit(0))
+    if not (child := os.fork()):
+        write_atomically(tmp_path / "state-000001-000000002.safetensors", b"half")
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.glob(".state-*"))) == 1
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
