@@ -9,6 +9,7 @@ import hashlib
 import html
 import io
 import json
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,12 @@ from diffusion_core.data import denormalize
 from diffusion_core.schedule import Schedule
 
 WIDEST = 720
+_steppers = Counter()
+
+
+def begin_page() -> None:
+    """Count the steppers anew, so that the same notebook gives the same page."""
+    _steppers.clear()
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
@@ -116,8 +123,10 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
         )
     _check_labels(frames, labels)
     frames = [_data_uri(_as_pixels(frame)) for frame in frames]
-    # The content names the element, so that the same notebook gives the same page.
+    # The content names the element; of equal ones, every later one is numbered.
     name = "stepper-" + hashlib.sha256("".join([*frames, *labels, alt]).encode()).hexdigest()[:12]
+    _steppers[name] += 1
+    name += f"-{_steppers[name]}" if _steppers[name] > 1 else ""
     height, width, _ = next(iter(shapes))
     # "</" inside a script would end it early.
     data = json.dumps({"frames": frames, "labels": labels, "alt": alt}).replace("</", "<\\/")

@@ -13,6 +13,7 @@ from IPython.display import HTML, Markdown, display
 from PIL import Image
 
 from diffusion_core.devices import device_names
+from diffusion_core.figures import begin_page
 
 _started = time.perf_counter()
 
@@ -31,6 +32,7 @@ def begin_chapter() -> str:
     """
     global _started
     _started = time.perf_counter()
+    begin_page()
     gpus = device_names("gpu")
     budget = os.environ.get("SIMPLE_DIFFUSION_BUDGET") or ("full" if gpus else "quick")
     if budget not in ("quick", "full"):

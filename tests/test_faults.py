@@ -1,11 +1,15 @@
 """Faults that were found once, each with the behaviour that took its place."""
 
 import os
+import re
 import threading
 
+import numpy as np
 import pytest
 
+from diffusion_core.figures import stepper
 from diffusion_core.files import remove_leftovers, write_atomically
+from diffusion_core.notebook import begin_chapter
 
 # What the configuration of a state held before these faults were mended.
 OLD = "image_shape widths blocks residual precision batch_size learning_rate loss noise_levels seed"
@@ -68,3 +72,18 @@ def test_what_is_half_written_can_be_found(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob(".state-*"))) == 1
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_steppers_have_ids_of_their_own(monkeypatch):
+    monkeypatch.setenv("CIFAR10_DIR", "stand-in")
+    grey = np.zeros((2, 2, 3), np.uint8)
+    ids = []
+    for _ in range(2):
+        begin_chapter()
+        pages = [stepper([grey], ["grey"], "a square").data for _ in range(2)]
+        assert re.findall(r'ById\("(.+?)"', "".join(pages)) == re.findall(
+            r'div id="(.+?)"', "".join(pages)
+        )
+        ids.append(re.findall(r'div id="(.+?)"', "".join(pages)))
+    assert len(set(ids[0])) == 2
+    assert ids[0] == ids[1]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffusion_core import cosine_schedule, linear_schedule
 from diffusion_core.figures import (
+    begin_page,
     figure_pixels,
     image_grid,
     plot_histories,
@@ -113,7 +114,11 @@ def test_a_stepper_cannot_be_ended_by_its_own_labels():
 
 
 def test_the_same_stepper_is_the_same_page():
-    assert stepper([RED], ["a"], "b").data == stepper([RED], ["a"], "b").data
+    pages = []
+    for _ in range(2):
+        begin_page()
+        pages.append(stepper([RED], ["a"], "b").data)
+    assert pages[0] == pages[1]
     assert stepper([RED], ["a"], "b").data != stepper([BLUE], ["a"], "b").data
 
 
