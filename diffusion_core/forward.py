@@ -114,14 +114,24 @@ def gaussian_noise(
         raise ValueError(f"image_shape is {brief(image_shape)}; expected sides of at least 1.")
     size = math.prod(image_shape)
     check_size(f"n is {n} and image_shape {brief(image_shape)}", n * size)
-    pairs = np.arange((size + 1) // 2, dtype=np.uint32)
-    pictures = np.arange(first, first + n, dtype=np.uint32)[:, None]
-    radius, angle = _pcg3d(np.uint32(seed), pictures, pairs)
-    # Adding one keeps the logarithm away from zero.
-    radius = np.sqrt(-2 * np.log((radius + 1.0) / 2**32))
-    angle = 2 * np.pi * angle / 2**32
-    noise = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return noise.reshape(n, -1)[:, :size].reshape(n, *image_shape).astype(np.float32)
+    noise = np.empty((n, size), np.float32)
+    # In blocks, since the hashes and float64 take several times the room of the result.
+    rows, columns = max(1, _BLOCK // size), min(size, _BLOCK)
+    for row in range(0, n, rows):
+        for column in range(0, size, columns):
+            part = noise[row : row + rows, column : column + columns]
+            pictures = np.arange(first + row, first + row + len(part), dtype=np.uint32)[:, None]
+            pairs = np.arange(column // 2, (column + part.shape[1] + 1) // 2, dtype=np.uint32)
+            radius, angle = _pcg3d(np.uint32(seed), pictures, pairs)
+            # Adding one keeps the logarithm away from zero.
+            radius = np.sqrt(-2 * np.log((radius + 1.0) / 2**32))
+            angle = 2 * np.pi * angle / 2**32
+            part[:, ::2] = radius * np.cos(angle)
+            part[:, 1::2] = (radius * np.sin(angle))[:, : part.shape[1] // 2]
+    return noise.reshape(n, *image_shape)
+
+
+_BLOCK = 2**17  # numbers at a time; even, so that no pair is torn
 
 
 def _pcg3d(*counters):

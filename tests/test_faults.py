@@ -2,11 +2,16 @@
 
 import os
 import re
+import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from diffusion_core import (
+    gaussian_noise,
+)
 from diffusion_core.figures import stepper
 from diffusion_core.files import remove_leftovers, write_atomically
 from diffusion_core.notebook import begin_chapter
@@ -26,6 +31,33 @@ def _quick(request):
 def newest(tmp_path):
     """Find the newest state of that folder."""
     return lambda: max((tmp_path / "run").glob("state-*"))
+
+
+def peak_of(call):
+    """Return the most bytes that NumPy held during a call."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def stop():
+    signal.raise_signal(signal.SIGINT)
+
+
+# --- drawing ------------------------------------------------------------------------------------
+
+
+def test_noise_needs_hardly_more_memory_than_its_numbers():
+    result = gaussian_noise(4000, (16, 16, 3), seed=3, first=5)
+    assert peak_of(lambda: gaussian_noise(4000, (16, 16, 3))) < 2.2 * result.nbytes
+    assert peak_of(lambda: gaussian_noise(1, (4000, 16, 16, 3))) < 2.2 * result.nbytes
+    for i in (0, 1, 777, 3999):
+        np.testing.assert_array_equal(result[i], gaussian_noise(1, (16, 16, 3), 3, 5 + i)[0])
 
 
 # --- files, pages and the terminal --------------------------------------------------------------
