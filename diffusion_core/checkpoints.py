@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
@@ -239,11 +239,26 @@ def load_pretrained(name: str = "small") -> keras.Model:
 
 
 def load_classifier() -> keras.Model:
-    """Return the trained classifier that comes with this package; see `make_classifier`."""
+    """Return the trained classifier that comes with this package; see `make_classifier`.
+
+    It measures in float32, whatever precision the networks have that it judges.
+    """
     path = PRETRAINED / "classifier" / "weights.safetensors"
-    model = make_classifier()
+    with in_float32():
+        model = make_classifier()
     _assign({f"averages/{v.path}": v for v in model.weights}, read(path)[0], path)
     return model
+
+
+@contextmanager
+def in_float32():
+    """Make a `with` block in which new networks compute in float32."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def load_history(name: str = "small") -> dict[str, list[float]]:

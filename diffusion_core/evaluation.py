@@ -14,8 +14,8 @@ from PIL import Image, ImageFilter
 from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 
-from diffusion_core.checkpoints import load_classifier
-from diffusion_core.checks import check_whole
+from diffusion_core.checkpoints import in_float32, load_classifier
+from diffusion_core.checks import check_size, check_whole
 from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
 from diffusion_core.model import check_images_of, check_model
@@ -28,6 +28,7 @@ COPY_NEIGHBOURS = 50
 FLOOR = "real training cars"
 COMPARED = 1000  # as many as there are held-out cars
 MOST_EVALUATED = 20_000  # every picture is compared with every other
+IMAGE_SHAPE = (32, 32, 3)
 
 
 def classifier_features(images: np.ndarray) -> np.ndarray:
@@ -100,7 +101,8 @@ def kernel_distance(
 
     Args:
         features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
-        draws: bootstrap draws, each of both clouds with replacement; at most 100,000.
+        draws: bootstrap draws, each of both clouds with replacement; at most 100,000, and 2²⁹ drawn
+            rows in all.
         seed: of these draws.
 
     Returns:
@@ -112,25 +114,43 @@ def kernel_distance(
     features, reference = _check_features(features, reference)
     draws = check_whole("draws", draws, most=100_000)
     random = np.random.default_rng(check_whole("seed", seed, least=0))
+    sizes = len(features), len(reference)
+    check_size(f"draws is {draws} for {sizes[0]} and {sizes[1]} rows", draws * sum(sizes))
     # Row 0 counts every picture once; the others count how often a bootstrap draw took it.
-    counts = [
-        np.vstack([np.ones(n), random.multinomial(n, np.full(n, 1 / n), size=draws)])
-        for n in (len(features), len(reference))
-    ]
+    counts = [np.ones((1 + draws, n), np.int32) for n in sizes]
+    for count in counts:
+        n = count.shape[1]
+        for first in range(1, 1 + draws, _BLOCK):
+            part = count[first : first + _BLOCK]
+            part[:] = random.multinomial(n, np.full(n, 1 / n), size=len(part))
 
-    def kernel(a, b):
-        return (a @ b.T / a.shape[1] + 1) ** 3
+    def total(a, b, count, other):
+        """Sum the kernel over all pairs of each draw, and over the pairs of a row with itself."""
+        sums, same = np.zeros(1 + draws), np.zeros(1 + draws)
+        # In blocks, since the kernel of all pairs would fill the memory.
+        for column in range(0, len(b), _BLOCK):
+            columns = slice(column, column + _BLOCK)
+            gram = (a @ b[columns].T / a.shape[1] + 1) ** 3
+            diagonal = np.diagonal(gram, -column) if a is b else 0
+            for first in range(0, 1 + draws, 4 * _BLOCK):
+                rows = slice(first, first + 4 * _BLOCK)
+                taken = other[rows, columns].astype(np.float64)
+                sums[rows] += (count[rows].astype(np.float64) @ gram * taken).sum(1)
+                same[rows] += (taken**2 * diagonal).sum(1)
+        return sums, same
 
     def within(cloud, count):
-        gram = kernel(cloud, cloud)
-        others = (count @ gram * count).sum(1) - (count**2) @ np.diag(gram)
-        return others / (count.sum(1) ** 2 - (count**2).sum(1))
+        sums, same = total(cloud, cloud, count, count)
+        squares = np.array([np.square(row, dtype=np.float64).sum() for row in count])
+        return (sums - same) / (len(cloud) ** 2 - squares)
 
-    pairs = len(features) * len(reference)
-    across = (counts[0] @ kernel(features, reference) * counts[1]).sum(1) / pairs
+    across = total(features, reference, *counts)[0] / (sizes[0] * sizes[1])
     distances = within(features, counts[0]) + within(reference, counts[1]) - 2 * across
     low, high = np.percentile(distances[1:], [2.5, 97.5])
     return float(distances[0]), float(low), float(high)
+
+
+_BLOCK = 256
 
 
 def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -239,10 +259,13 @@ def compare(
     Precision, recall, density and coverage use the first 1,000 pictures, since recall and coverage
     grow with their number; the other two use all.
     """
-    features, reference = extract(images), extract(held_out)
+    return _compare(extract(images), extract(held_out))
+
+
+def _compare(features, reference):
     distance, low, high = kernel_distance(features, reference)
     return {
-        "pictures": len(images),
+        "pictures": len(features),
         "frechet distance": frechet_distance(features, reference),
         "kernel distance": distance,
         "interval": [low, high],
@@ -260,13 +283,21 @@ def copying(
         returns. A nearest index of `len(training)` or above means the mirror image of the car at
         that index minus `len(training)`.
     """
+    features = {name: extract(images) for name, images in sets.items()}
+    return _search(sets, features, training, extract)
+
+
+def _search(sets, features, training, extract):
     both = np.concatenate([training, training[:, :, ::-1]])
-    found = {name: {} for name in sets}
-    for space, rows_of in {"pixels": _flat, "features": extract}.items():
-        rows = rows_of(both)
-        for name, images in sets.items():
-            found[name][space] = nearest_training(rows_of(images), rows)
-    return found
+    # One space after the other, since the rows of all cars are large.
+    pixels = _flat(both)
+    by_pixels = {name: nearest_training(_flat(images), pixels) for name, images in sets.items()}
+    del pixels
+    rows = extract(both)
+    return {
+        name: {"pixels": by_pixels[name], "features": nearest_training(features[name], rows)}
+        for name in sets
+    }
 
 
 def evaluate(
@@ -289,8 +320,15 @@ def evaluate(
         arguments.
 
     Raises:
-        ValueError: a bad `n` or `features`, or a source of images without the other classes.
+        TypeError, ValueError: no network of `make_model`, or one of other pictures than 32×32 in
+            colour; a bad `n` or `features`, or a source of images without the other classes.
     """
+    shape = check_model(model).input_shape[0][1:]
+    if shape != IMAGE_SHAPE:
+        raise ValueError(
+            f"the model draws pictures of {shape}, and they are compared with cars of "
+            f"{IMAGE_SHAPE}; give a network of that size."
+        )
     n = check_whole("n", n, least=COMPARED, most=MOST_EVALUATED)
     if features not in FEATURES:
         raise ValueError(f"features is {features!r}; expected one of {', '.join(FEATURES)}.")
@@ -299,13 +337,14 @@ def evaluate(
     training, held_out = load_cars(), load_cars("test")
     generated = denormalize(predict(model, n, seed=seed))
     # A Fréchet distance depends on the number of pictures, and the controls have 1,000 each.
-    equal = {"generated, the first 1,000": generated[:COMPARED]}
-    sets = {"generated": generated, **equal, **controls(training, trucks)}
-    quality = {name: compare(images, held_out, extract) for name, images in sets.items()}
-    sought = ("generated", "copies of 100 training cars")
-    found = copying(
-        {"held-out cars": held_out, **{name: sets[name] for name in sought}}, training, extract
-    )
+    first = "generated, the first 1,000"
+    sets = {"generated": generated, first: generated[:COMPARED], **controls(training, trucks)}
+    rows = {name: extract(images) for name, images in sets.items() if name != first}
+    rows |= {"held-out cars": extract(held_out), first: rows["generated"][:COMPARED]}
+    quality = {name: _compare(rows[name], rows["held-out cars"]) for name in sets}
+    sets = {"held-out cars": held_out, **sets}
+    sought = ("held-out cars", "generated", "copies of 100 training cars")
+    found = _search({name: sets[name] for name in sought}, rows, training, extract)
     return {
         "features": features,
         "n": n,
@@ -393,12 +432,13 @@ def _classifier():
 
 @lru_cache(maxsize=1)
 def _inception():
-    return keras.applications.InceptionV3(include_top=False, pooling="avg")
+    with in_float32():
+        return keras.applications.InceptionV3(include_top=False, pooling="avg")
 
 
 def _check_pixels(images):
     images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
+    if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE or not len(images):
         raise ValueError(
             f"images are {images.dtype} {images.shape}; expected uint8 (n, 32, 32, 3) with at "
             "least one image. Call denormalize on pictures of predict."

@@ -6,12 +6,16 @@ import signal
 import threading
 import tracemalloc
 
+import keras
 import numpy as np
 import pytest
 
 from diffusion_core import (
+    evaluation,
     gaussian_noise,
 )
+from diffusion_core.checkpoints import load_classifier
+from diffusion_core.evaluation import classifier_features, evaluate, kernel_distance
 from diffusion_core.figures import stepper
 from diffusion_core.files import remove_leftovers, write_atomically
 from diffusion_core.notebook import begin_chapter
@@ -33,6 +37,13 @@ def newest(tmp_path):
     return lambda: max((tmp_path / "run").glob("state-*"))
 
 
+@pytest.fixture
+def policy():
+    """Set a precision, and leave float32 behind."""
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
 def peak_of(call):
     """Return the most bytes that NumPy held during a call."""
     tracemalloc.start()
@@ -49,6 +60,10 @@ def stop():
     signal.raise_signal(signal.SIGINT)
 
 
+def fail():
+    raise RuntimeError
+
+
 # --- drawing ------------------------------------------------------------------------------------
 
 
@@ -58,6 +73,44 @@ def test_noise_needs_hardly_more_memory_than_its_numbers():
     assert peak_of(lambda: gaussian_noise(1, (4000, 16, 16, 3))) < 2.2 * result.nbytes
     for i in (0, 1, 777, 3999):
         np.testing.assert_array_equal(result[i], gaussian_noise(1, (16, 16, 3), 3, 5 + i)[0])
+
+
+# --- evaluation ---------------------------------------------------------------------------------
+
+
+def test_a_network_of_other_pictures_is_refused_before_drawing(tiny, monkeypatch):
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("it drew"))
+    with pytest.raises(ValueError, match=r"\(8, 8, 3\).*\(32, 32, 3\)"):
+        evaluate(tiny(), 1000)
+
+
+def test_evaluate_looks_at_every_picture_once(real_folder, monkeypatch):
+    seen = []
+
+    def extract(images):
+        seen.append(len(images))
+        return images[:, ::8, ::8].reshape(len(images), -1).astype(np.float32) / 255
+
+    monkeypatch.setitem(evaluation.FEATURES, "classifier", extract)
+    level = [keras.Input((32, 32, 3)), keras.Input((1,)), keras.Input((1,))]
+    found = evaluate(keras.Model(level, keras.layers.Rescaling(0.9)(level[0])), 1000)
+    # Drawn, seven controls, held out, and the training cars with their mirror images.
+    assert sum(seen) == 1000 + 7000 + 1000 + 10_000
+    assert len(found["quality"]) == 9
+
+
+def test_kernel_distance_keeps_no_square_of_the_pictures():
+    rows = np.random.default_rng(0).normal(size=(4000, 4))
+    assert peak_of(lambda: kernel_distance(rows, rows, draws=10)) < 60e6
+    with pytest.raises(ValueError, match="draws is 100000"):
+        kernel_distance(rows, rows, draws=100_000)
+
+
+def test_the_measure_does_not_follow_the_precision(policy):
+    cars = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    policy("mixed_float16")
+    assert {output.dtype for output in load_classifier().outputs} == {"float32"}
+    assert classifier_features(cars).dtype == np.float32
 
 
 # --- files, pages and the terminal --------------------------------------------------------------
