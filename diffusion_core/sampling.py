@@ -1,11 +1,11 @@
 """Stage 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
 
 import math
-from functools import lru_cache
+from collections import deque
+from itertools import pairwise
 
 import keras
 import numpy as np
-from keras import ops
 
 from diffusion_core.checks import check_size, check_whole
 from diffusion_core.devices import explain_full_memory
@@ -31,8 +31,8 @@ def predict(
         float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
     """
     batches = _batches(model, n, schedule, seed, noise, every_state=False)
-    # A copy, since a view would keep every state of its batch in memory.
-    return np.concatenate([states[-1].copy() for states in batches])
+    # A queue of one lets go of every state as soon as the next one comes.
+    return np.concatenate([deque(states, maxlen=1).pop() for states in batches])
 
 
 def predict_step(
@@ -64,41 +64,12 @@ def predict_step(
             does not begin at 1, noise of another shape than the model's images or that is not
             finite, or pictures (for `predict`) or states that need more than 2²⁹ numbers.
     """
-    return np.concatenate(list(_batches(model, n, schedule, seed, noise, every_state=True)), axis=1)
-
-
-class _Sampler(keras.Model):
-    """The loop over the steps as a model without weights of its own, so that Keras compiles it."""
-
-    def __init__(self, network):
-        # A sampler in half precision would round every state on the way.
-        super().__init__(name="sampler", dtype="float32")
-        self.network = network
-
-    def call(self, inputs):
-        state, levels = inputs
-
-        def step(state, level_pair):
-            level, next_level = (
-                ops.broadcast_to(part, (ops.shape(state)[0], 1)) for part in ops.unstack(level_pair)
-            )
-            following = self.network([state, level, next_level], training=False)
-            return following, following
-
-        return ops.scan(step, state, levels)[1]
-
-
-# A few networks are kept compiled, since compiling takes longer than drawing.
-@lru_cache(maxsize=8)
-def _sampler(model):
-    sampler = _Sampler(model)
-    # PyTorch's compiler takes longer than it saves here.
-    sampler.compile(jit_compile=keras.backend.backend() != "torch")
-    return sampler
+    batches = _batches(model, n, schedule, seed, noise, every_state=True)
+    return np.concatenate([np.stack(list(states)) for states in batches], axis=1)
 
 
 def _batches(model, n, schedule, seed, noise, every_state):
-    """Yield `(timesteps + 1, batch, height, width, channels)`, one batch after another.
+    """Yield one batch after another, each as a generator of its states from noise to finished.
 
     The caller keeps every state of every batch, or the last ones only.
     """
@@ -114,8 +85,7 @@ def _batches(model, n, schedule, seed, noise, every_state):
                 f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)} "
                 "with n of at least 1."
             )
-    states = 1 + schedule.timesteps
-    pictures = n * states if every_state else max(n, min(n, BATCH_SIZE) * states)
+    pictures = n * (1 + schedule.timesteps) if every_state else n
     asked = f"n is {n} and timesteps {schedule.timesteps}"
     check_size(asked, pictures * math.prod(image_shape))
     if noise is None and schedule.noise[0] != 1:
@@ -123,17 +93,25 @@ def _batches(model, n, schedule, seed, noise, every_state):
             f"the schedule begins at noise level {schedule.noise[0]:g}, not at pure noise; give "
             "the noisy pictures to begin with as noise=, or a schedule that begins at 1."
         )
-    levels = np.stack([schedule.noise[:-1], schedule.noise[1:]], axis=1).astype(np.float32)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):
         if noise is None:
             start = gaussian_noise(size, image_shape, seed, first)
         else:
             start = np.resize(noise[first : first + size], (size, *image_shape))
-        with explain_full_memory(
-            f"the memory does not hold {size} pictures at once; draw fewer in one call, such as "
-            f"n={max(1, size // 2)}."
-        ):
-            states = np.asarray(_sampler(model).predict_on_batch([start, levels]))
         # The last batch is drawn whole, so that one compiled shape serves all, and cut here.
-        yield np.concatenate([start[None], states])[:, : n - first]
+        yield (state[: n - first] for state in _states(model, start, schedule))
+
+
+def _states(model, state, schedule):
+    """Yield a batch of noise, and what the network makes of it at every step."""
+    yield state
+    for level, next_level in pairwise(schedule.noise):
+        levels = [np.full((len(state), 1), at, np.float32) for at in (level, next_level)]
+        with explain_full_memory(
+            f"the memory does not hold {len(state)} pictures at once; draw fewer in one call, such "
+            f"as n={max(1, len(state) // 2)}."
+        ):
+            # Where devices share training, each of them draws the whole batch.
+            state = np.asarray(model.predict_on_batch([state, *levels]))[: len(state)]
+        yield state

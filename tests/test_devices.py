@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diffusion_core import __main__ as terminal
-from diffusion_core import compile_model, devices, predict, sampling, train, train_one
+from diffusion_core import compile_model, devices, predict, train, train_one
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 400
@@ -272,12 +272,10 @@ def test_another_error_of_a_step_stays_what_it_is(tiny, images, monkeypatch):
 
 @pytest.mark.parametrize("make_error", FULL)
 def test_full_memory_in_drawing_names_a_number_to_try(tiny, monkeypatch, make_error):
-    class Sampler:
-        predict_on_batch = staticmethod(raiser(make_error))
-
-    monkeypatch.setattr(sampling, "_sampler", lambda model: Sampler)
+    network = tiny()
+    monkeypatch.setattr(network, "predict_on_batch", raiser(make_error))
     with pytest.raises(MemoryError, match=r"100 pictures at once; .* n=50"):
-        predict(tiny(), 250)
+        predict(network, 250)
 
 
 def test_the_terminal_says_it_in_one_sentence(monkeypatch, capsys, tmp_path):

@@ -1,10 +1,13 @@
 """Faults that were found once, each with the behaviour that took its place."""
 
+import gc
 import os
 import re
 import signal
 import threading
+import time
 import tracemalloc
+import weakref
 
 import keras
 import numpy as np
@@ -13,6 +16,10 @@ import pytest
 from diffusion_core import (
     evaluation,
     gaussian_noise,
+    linear_schedule,
+    load_pretrained,
+    predict,
+    predict_step,
 )
 from diffusion_core.checkpoints import load_classifier
 from diffusion_core.evaluation import classifier_features, evaluate, kernel_distance
@@ -65,6 +72,41 @@ def fail():
 
 
 # --- drawing ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide():
+    """A network without weights, whose states over 440 steps are too many to keep."""
+    image, levels = keras.Input((64, 64, 3)), [keras.Input((1,)), keras.Input((1,))]
+    moved = keras.layers.Add()([image, *(keras.layers.Reshape((1, 1, 1))(a) for a in levels)])
+    return keras.Model([image, *levels], moved)
+
+
+def test_only_what_predict_returns_is_limited(wide):
+    many = linear_schedule(440)
+    with pytest.raises(ValueError, match="n is 100 and timesteps 440"):
+        predict_step(wide, 100, many)
+    assert predict(wide, 100, many).shape == (100, 64, 64, 3)
+    with pytest.raises(ValueError, match="n is 50000"):
+        predict(wide, 50_000)
+
+
+def test_another_number_of_pictures_or_steps_needs_no_second_compilation():
+    network = load_pretrained()
+    predict(network, 1), predict(network, 2)
+    start = time.process_time()
+    predict(network, 3, linear_schedule(5))
+    predict(network, 4, linear_schedule(9))
+    assert time.process_time() - start < 2
+
+
+def test_a_network_that_was_drawn_with_can_go(tiny):
+    network = tiny(widths=(4,))
+    predict(network, 2)
+    alive = weakref.ref(network)
+    del network
+    gc.collect()
+    assert alive() is None
 
 
 def test_noise_needs_hardly_more_memory_than_its_numbers():
