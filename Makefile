@@ -31,13 +31,14 @@ serve:
 	@echo "http://127.0.0.1:8000 (stop with Ctrl-C)"
 	@$(PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
+# Needs another environment: make bench BENCH="--peer-python PYTHON".
 bench: .venv/ready
-	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/peers.py training drawing $(BENCH)
 
 # Of the site that 'make book' built; all three need Chromium.
 lighthouse: web/lighthouse/node_modules/.package-lock.json
-	$(BIN)/python bench/pages.py
-	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python bench/lighthouse.py $(LIGHTHOUSE)
+	$(BIN)/python bench/built_site.py pages
+	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python bench/built_site.py lighthouse $(LIGHTHOUSE)
 
 screenshots:
 	$(BIN)/python tools/screenshots.py _build/screenshots

@@ -1,24 +1,25 @@
 """How the cost of our network grows, and what more steps buy.
 
-    python bench/growth.py                        # both
+    python bench/growth.py                        # everything
     python bench/growth.py size --rounds 3
     python bench/growth.py steps --pictures 1000
 
 `size` trains with other batches, pictures and widths, each in a process of its own, several rounds
-in turns: results/growth.json. `steps` draws with the shipped network by Euler's and by Heun's rule
-from the same noise and measures the pictures: results/growth-steps.json; it passes over rows of
-this network that are there already.
+in turns: results/growth.json. `memory` is the most that a process holds which trains two steps or
+draws: results/memory.json; its first row is what the libraries hold before anything is computed.
+`steps` draws with the shipped network by Euler's and by Heun's rule from the same noise and
+measures the pictures: results/growth-steps.json; it passes over rows of this network that are there
+already.
 """
 
 import argparse
 import hashlib
-import sys
 import time
 from itertools import pairwise
 
 import numpy as np
-from peers import KERAS, holds, training_row
-from process import in_batches, run_child
+from peers import child, holds, in_turns, training_row
+from process import WARM_UP, in_batches
 from recording import read_arguments, read_results, write_results
 
 from diffusion_core import (
@@ -31,9 +32,11 @@ from diffusion_core import (
     predict,
 )
 
-BATCHES = (16, 32, 64, 128, 256)
-SIZES = (32, 64)
-WIDTHS = ((16, 32, 64), (32, 64, 128), (64, 128, 256))
+WIDTHS = (32, 64, 128)
+SETTINGS = [{"batch": batch} for batch in (16, 32, 64, 128, 256)]
+SETTINGS += [{"size": 64}, {"widths": (16, 32, 64)}, {"widths": (64, 128, 256)}]
+HELD = [("nothing yet", 0), *(("training", batch) for batch in (16, 64, 128))]
+HELD += [("drawing", pictures) for pictures in (25, 100, 400)]
 HEUN_STEPS = (2, 4, 8, 16, 32)
 EULER_STEPS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -41,6 +44,8 @@ EULER_STEPS = (1, 2, 4, 8, 16, 32, 64)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1280, help="training images a round")
+    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
     parser.add_argument("--most-calls", type=int, default=64, help="of the network, in `steps`")
     arguments = read_arguments(parser, BENCHES)
     for what in arguments.what:
@@ -49,21 +54,31 @@ def main() -> None:
 
 def size(arguments) -> None:
     """Time training and its peak memory, changing one of batch, picture and widths at a time."""
-    settings = [{"batch": batch} for batch in BATCHES]
-    settings += [{"size": side} for side in SIZES if side != 32]
-    settings += [{"widths": widths} for widths in WIDTHS if widths != (32, 64, 128)]
-    reports = [[] for _ in settings]
-    for _ in range(arguments.rounds):
-        for setting, found in zip(settings, reports, strict=True):
-            print(setting, file=sys.stderr, flush=True)
-            request = {"images": arguments.images, "settings": setting}
-            found.append(run_child(sys.executable, KERAS, "train", "ours", **request))
+    requests = [
+        ("train", "ours", {"images": arguments.images, "settings": each}) for each in SETTINGS
+    ]
     rows = []
-    for setting, found in zip(settings, reports, strict=True):
-        widths = setting.get("widths", (32, 64, 128))
-        row = training_row("ours", found)
-        rows.append({"what": "ours", "widths": "/".join(map(str, widths)), **row})
+    for each, found in zip(SETTINGS, in_turns(requests, arguments), strict=True):
+        widths = "/".join(map(str, each.get("widths", WIDTHS)))
+        rows.append({"what": "ours", "widths": widths, **training_row("ours", found)})
     write_results("growth", rows, arguments.results, rounds=arguments.rounds, seed=0)
+
+
+def memory(arguments) -> None:
+    """Note the peak memory of training and of drawing so many images at once."""
+    rows = []
+    for what, size in HELD:
+        if what == "training":  # the warm-up is all
+            found = child("train", "ours", arguments, images=0, settings={"batch": size})
+        elif what == "drawing":
+            at_once = {"at_once": size}
+            found = child("draw", "predict", arguments, pictures=size, settings=at_once)
+        else:
+            found = child("import", "ours", arguments)
+        peak = round(found["peak_megabytes"])
+        rows.append({"what": what, "images at once": size, "peak, MB": peak})
+    about = {"backend": "tensorflow", "precision": "float32", "steps": WARM_UP}
+    write_results("memory", rows, arguments.results, **about)
 
 
 def steps(arguments) -> None:
@@ -132,7 +147,7 @@ def draw_heun(step, noise, levels):
     return in_batches(draw, noise)
 
 
-BENCHES = {"size": size, "steps": steps}
+BENCHES = {"size": size, "memory": memory, "steps": steps}
 
 if __name__ == "__main__":
     main()

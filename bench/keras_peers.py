@@ -18,14 +18,23 @@ from article import draw_article, make_article_model
 from keras import layers, ops
 from process import Contestant, child_main, in_batches
 
-from diffusion_core import forward_noise, gaussian_noise, linear_schedule, make_model, predict
-from diffusion_core.training import AveragingAdam, averaged_weights, train_one
+from diffusion_core import (
+    forward_noise,
+    gaussian_noise,
+    linear_schedule,
+    make_model,
+    predict,
+    sampling,
+    train_one,
+)
+from diffusion_core.training import AveragingAdam, averaged_weights
 
 STEPS = 16
 
 
 def multiply_adds(model: keras.Model) -> int:
     """Return the multiply-adds of convolutions and dense layers for one image."""
+    # TensorFlow's own profiler counts what is done to single numbers too.
     total = 0
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose | layers.Dense):
@@ -95,6 +104,7 @@ def ddim(*, size=32, xla=False, seed=0, mean=0.0, deviation=0.5) -> Contestant:
     model.compile(optimizer, "mean_absolute_error", jit_compile=xla)
     average.compile(jit_compile=xla)
 
+    # Keras' `use_ema` leaves out the statistics of batch normalization, and the page does not.
     @tf.function
     def follow():
         for kept, weight in zip(average.weights, model.weights, strict=True):
@@ -178,8 +188,9 @@ def draw_ddim(network, noise):
     return in_batches(draw, noise)
 
 
-def draw_by_predict():
+def draw_by_predict(at_once=sampling.BATCH_SIZE):
     model = make_model()
+    sampling.BATCH_SIZE = at_once
     return lambda pictures: predict(model, pictures)
 
 

@@ -11,6 +11,8 @@ that are already there are left out, so the command can be stopped and started a
 import argparse
 import math
 import time
+from contextlib import nullcontext
+from pathlib import Path
 from unittest import mock
 
 import keras
@@ -29,52 +31,51 @@ TIMESTEPS = 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10, help="CPU minutes a rung (10)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     parser.add_argument("rungs", nargs="*", default=list(RUNGS), help="names; all when none")
     options = parser.parse_args()
-    done = {(row["rung"], row["seed"]) for row in read_results("ladder")["rows"]}
+    done = [(r["rung"], r["seed"]) for r in read_results("ladder", options.results)["rows"]]
     # One seed of every rung comes before the second of any.
     for seed in range(3):
         for name in options.rungs:
             if seed < RUNGS[name].get("seeds", 1) and (name, seed) not in done:
-                add_rows(name, seed, options.minutes)
+                climb(name, seed, options)
 
 
-def add_rows(name, seed, minutes):
+def climb(name, seed, options):
     """Train one rung and add its row; and one for the running average, where a rung asks for it."""
     rung = DEFAULTS | RUNGS[name]
     training, held_out = (load_cars(split) for split in ("train", "test"))
     keras.utils.set_random_seed(seed)
     network = rung["network"]()
-    report = train_for(minutes * 60, network, normalize(training), rung, seed)
-
-    def add(rung_name):
-        if rung["network"] is make_article_model:
-            pictures, loss = denormalize(draw_article(network, gaussian_noise(1000))), None
-        else:
-            pictures = denormalize(predict(network, 2000))
-            loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
-        measured = compare(pictures, held_out)
-        row = {"rung": rung_name, "seed": seed, **report, "held-out loss": loss, **measured}
-        rows = read_results("ladder")["rows"]
-        sheet_path = RESULTS / "ladder.png"
-        strips = np.vsplit(np.asarray(Image.open(sheet_path)), len(rows)) if rows else []
-        # By place, so that a row that is there already gives way to the new one.
-        placed = {order(old): (old, strip) for old, strip in zip(rows, strips, strict=True)}
-        placed[order(row)] = row, np.concatenate(pictures[:10], axis=1)
-        rows, strips = zip(*(placed[place] for place in sorted(placed)), strict=True)
-        Image.fromarray(np.concatenate(strips)).save(sheet_path, optimize=True)
-        write_results("ladder", rows)
-
-    if rung["average"]:
+    report = train_for(options.minutes * 60, network, normalize(training), rung, seed)
+    average = averaged_weights if rung["average"] else nullcontext
+    with average(network):
+        add_row(name, seed, report, network, held_out, options.results)
+    if "and_averaged" in rung:
         with averaged_weights(network):
-            add(name)
+            add_row(rung["and_averaged"], seed, report, network, held_out, options.results)
+
+
+def add_row(name, seed, report, network, held_out, results):
+    """Draw and measure; the new row takes its place in the table, and its pictures theirs."""
+    if network.name == "article":
+        pictures, loss = denormalize(draw_article(network, gaussian_noise(1000))), None
     else:
-        add(name)
-        if "and_averaged" in rung:
-            with averaged_weights(network):
-                add(rung["and_averaged"])
+        pictures = denormalize(predict(network, 2000))
+        loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
+    measured = compare(pictures, held_out)
+    row = {"rung": name, "seed": seed, **report, "held-out loss": loss, **measured}
+    results.mkdir(parents=True, exist_ok=True)
+    rows, sheet = read_results("ladder", results)["rows"], results / "ladder.png"
+    strips = np.split(np.asarray(Image.open(sheet)), len(rows)) if rows else []
+    placed = {order(old): (old, strip) for old, strip in zip(rows, strips, strict=True)}
+    placed[order(row)] = row, np.concatenate(pictures[:10], axis=1)
+    rows, strips = zip(*(placed[place] for place in sorted(placed)), strict=True)
+    Image.fromarray(np.concatenate(strips)).save(sheet, optimize=True)
+    write_results("ladder", rows, results)
 
 
 def order(row):
@@ -96,9 +97,8 @@ def train_for(seconds, network, images, rung, seed):
         if rung["flips"]:
             flip = random.random(batch_size) < 0.5
             batch = np.where(flip[:, None, None, None], batch[:, :, ::-1], batch)
-        losses.append(float(network.train_on_batch(*rung["question"](batch, rung, random))))
-        if start is None:
-            start = time.process_time()
+        losses.append(float(network.train_on_batch(*question(batch, network, rung, random))))
+        start = start or time.process_time()
         used = time.process_time() - start
     return {
         "parameters": network.count_params(),
@@ -109,27 +109,16 @@ def train_for(seconds, network, images, rung, seed):
     }
 
 
-def question(batch, rung, random):
+def question(batch, network, rung, random):
     """Return `[x_t, noise_level, next_noise_level]` and `x_{t+1}`; a step is always 1/16."""
     levels = rung["levels"](random, len(batch)).astype(np.float32)[:, None, None, None]
     noise = random.standard_normal(batch.shape, dtype=np.float32)
     x_t = (1 - levels) * batch + levels * noise
     answer = x_t + (batch - noise) / TIMESTEPS
     levels = levels.reshape(-1, 1)
+    if network.name == "article":
+        return [x_t, (1 - levels) * TIMESTEPS], answer
     return [x_t, levels, levels - np.float32(1 / TIMESTEPS)], answer
-
-
-def article_question(batch, rung, random):
-    (x_t, levels, _), answer = question(batch, rung, random)
-    return [x_t, (1 - levels) * TIMESTEPS], answer
-
-
-def sixteen_steps(random, n):
-    return 1 - random.integers(TIMESTEPS, size=n) / TIMESTEPS
-
-
-def uniform(random, n):
-    return random.uniform(0, 1, n)
 
 
 def more_in_the_middle(random, n):
@@ -140,30 +129,6 @@ def more_in_the_middle(random, n):
 def middle_steps(random, n):
     """The levels above, each moved to the nearest of the 16 steps."""
     return np.maximum(np.rint(TIMESTEPS * more_in_the_middle(random, n)), 1) / TIMESTEPS
-
-
-def article_rate(share, step):
-    return 8e-4 * 0.9 ** (step // 5000)
-
-
-def linear_rate(share, step):
-    return 4e-3 * (1 - share)
-
-
-def cosine_rate(share, step):
-    return 4e-3 * (1 + math.cos(math.pi * share)) / 2
-
-
-def warm_up_rate(share, step):
-    return 4e-3 * min(share / 0.05, (1 - share) / 0.95)
-
-
-def half_rate(share, step):
-    return linear_rate(share, step) / 2
-
-
-def naive():
-    return make_model(residual=False)
 
 
 def with_attention():
@@ -198,35 +163,39 @@ def with_dropout():
 
 DEFAULTS = {
     "network": make_model,
-    "question": question,
     "batch_size": 64,
     "average": True,
     "flips": True,
-    "learning_rate": linear_rate,
+    # Of the share of the time that is used up, and of the steps so far.
+    "learning_rate": lambda share, step: 4e-3 * (1 - share),
     "loss": "mean_absolute_error",
-    "levels": sixteen_steps,
+    "levels": lambda random, n: 1 - random.integers(TIMESTEPS, size=n) / TIMESTEPS,
 }
-EARLY = {"average": False, "flips": False, "learning_rate": article_rate}
+ARTICLES_RATE = {"learning_rate": lambda share, step: 8e-4 * 0.9 ** (step // 5000)}
+EARLY = {"average": False, "flips": False, **ARTICLES_RATE}
 RUNGS = {
-    "the article's network and rule": {
+    "the article's network and rule": {**EARLY, "network": make_article_model, "batch_size": 128},
+    "our U-Net, naive answer": {
         **EARLY,
-        "network": make_article_model,
-        "question": article_question,
-        "batch_size": 128,
+        "network": lambda: make_model(residual=False),
+        "seeds": 3,
     },
-    "our U-Net, naive answer": {**EARLY, "network": naive, "seeds": 3},
     "the residual step": {**EARLY, "seeds": 3, "and_averaged": "averaged weights"},
-    "flips": {"learning_rate": article_rate},
-    "learning rate: cosine": {"learning_rate": cosine_rate},
-    "learning rate: warm-up, then linear to zero": {"learning_rate": warm_up_rate},
+    "flips": ARTICLES_RATE,
+    "learning rate: cosine": {
+        "learning_rate": lambda share, step: 2e-3 * (1 + math.cos(math.pi * share))
+    },
+    "learning rate: warm-up, then linear to zero": {
+        "learning_rate": lambda share, step: 4e-3 * min(share / 0.05, (1 - share) / 0.95)
+    },
     "linear to zero, not averaged": {
         "average": False,
         "seeds": 3,
         "and_averaged": "learning rate: linear to zero",
     },
     "mean squared error": {"loss": "mean_squared_error", "seeds": 3},
-    "half the learning rate": {"learning_rate": half_rate},
-    "noise levels: uniform": {"levels": uniform},
+    "half the learning rate": {"learning_rate": lambda share, step: 2e-3 * (1 - share)},
+    "noise levels: uniform": {"levels": lambda random, n: random.uniform(0, 1, n)},
     "noise levels: more in the middle": {"levels": more_in_the_middle, "seeds": 2},
     "noise levels: the middle steps more often": {"levels": middle_steps},
     "half as wide again": {"network": lambda: make_model(widths=(48, 96, 192))},
@@ -234,7 +203,6 @@ RUNGS = {
     "attention at 8×8 and 4×4": {"network": with_attention},
     "dropout": {"network": with_dropout},
 }
-
 
 if __name__ == "__main__":
     main()

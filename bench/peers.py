@@ -25,31 +25,16 @@ from recording import keep_whole, read_arguments, read_results, write_results
 
 from diffusion_core import gaussian_noise, load_cars, normalize
 
-KERAS, TORCH, MATMUL = "keras_peers.py", "torch_peers.py", "matmul.py"
-TRAINING = {
-    "ours": KERAS,
-    "ours-no-xla": KERAS,
-    "twin": TORCH,
-    "twin-channels-last": TORCH,
-    "twin-compiled": TORCH,
-    "article": KERAS,
-    "article-xla": KERAS,
-    "ddim": KERAS,
-    "ddim-xla": KERAS,
-    "diffusers": TORCH,
-    "ddim-64": KERAS,
-    "diffusers-default": TORCH,
+KERAS = ["ours", "ours-no-xla", "article", "article-xla", "ddim", "ddim-xla", "ddim-64"]
+TORCH = ["twin", "twin-channels-last", "twin-compiled", "diffusers", "diffusers-default"]
+CONTESTANTS = {
+    "training": KERAS + TORCH,
+    "drawing": ["predict", "model-predict", "diffusers"],
+    "quality": ["ours", "article", "ddim", "diffusers"],
 }
+SCRIPTS = dict.fromkeys(TORCH, "torch_peers.py") | dict.fromkeys(["numpy", "torch"], "process.py")
 # Networks of their pages' own size are slow, and only their images a second are of interest.
 FEW_IMAGES = {"ddim-64": 128, "diffusers-default": 32}
-DRAWING = {"predict": KERAS, "model-predict": KERAS, "diffusers": TORCH}
-QUALITY = {
-    "ours": KERAS,
-    "article": KERAS,
-    "ddim": KERAS,
-    "diffusers": TORCH,
-    "diffusers-example-rule": TORCH,
-}
 ARTICLES_PICTURES = 1000  # it draws slowly
 OPERATIONS_A_STEP = 3  # in passes through the network: one forward, and back twice as much
 
@@ -59,8 +44,10 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="has torch and diffusers")
     parser.add_argument("--only", action="append", help="this contestant; may be given again")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1280, help="training images a round")
     parser.add_argument("--drawn", type=int, nargs="+", default=[25, 1000], help="cars to draw")
     parser.add_argument("--minutes", type=float, default=30, help="CPU minutes of training")
+    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
     parser.add_argument("--seed", type=int, default=0, help="of quality; the others use 0")
     parser.add_argument("--scratch", type=Path, default=Path("_build/peers"))
     arguments = read_arguments(parser, BENCHES)
@@ -72,43 +59,35 @@ def main() -> None:
     if arguments.only and arguments.what != ["quality"]:
         keep_whole(parser, arguments.results)
     for what in arguments.what:
-        BENCHES[what](arguments)
+        names = [name for name in CONTESTANTS[what] if name in (arguments.only or [name])]
+        BENCHES[what](names, arguments)
 
 
-def training(arguments) -> None:
+def training(names: list[str], arguments) -> None:
     """Time training steps, and hold them against the machine's matrix products."""
-    contestants = chosen(TRAINING, arguments)
-    reports = {name: [] for name in contestants}
-    rates = {"numpy": [], "torch": []}
-    for _ in range(arguments.rounds):
-        for library, found in rates.items():
-            found.append(child(MATMUL, "rate", library, arguments))
-        for name, script in contestants.items():
-            images = FEW_IMAGES.get(name, arguments.images)
-            reports[name].append(child(script, "train", name, arguments, images=images))
-    rates = {library: median(found, "gigaflops") for library, found in rates.items()}
+    requests = [("rate", library, {}) for library in ("numpy", "torch")]
+    for name in names:
+        requests.append(("train", name, {"images": FEW_IMAGES.get(name, arguments.images)}))
+    numpy_rates, torch_rates, *reports = in_turns(requests, arguments)
+    rates = {
+        "numpy": median(numpy_rates, "gigaflops"),
+        "torch": median(torch_rates, "gigaflops"),
+    }
     rows = []
-    for name, found in reports.items():
+    for name, found in zip(names, reports, strict=True):
         row = training_row(name, found)
         operations = row["images per second"] * OPERATIONS_A_STEP * 2 * found[-1]["multiply_adds"]
         share = round(operations / max(rates.values()) / 1e9, 3)
         rows.append(row | {"share of the matrix-product rate": share})
-    write_results(
-        "peers-training",
-        rows,
-        arguments.results,
-        rounds=arguments.rounds,
-        seed=0,
-        matrix_product_gigaflops=rates,
-        versions=all_versions(reports),
-    )
+    about = {"matrix_product_gigaflops": rates, **about_rounds(reports, arguments)}
+    write_results("peers-training", rows, arguments.results, **about)
 
 
-def training_row(name, reports) -> dict:
+def training_row(name: str, reports: list[dict]) -> dict:
     last = reports[-1]
-    images_per_second = statistics.median(each["images"] / each["seconds"] for each in reports)
-    images_per_cpu_second = statistics.median(
-        each["images"] / each["loop_cpu_seconds"] for each in reports
+    speed, cpu_speed = (
+        statistics.median(each["images"] / each[seconds] for each in reports)
+        for seconds in ("seconds", "loop_cpu_seconds")
     )
     return {
         "what": name,
@@ -116,128 +95,102 @@ def training_row(name, reports) -> dict:
         "batch": last["batch"],
         "parameters": last["parameters"],
         "million multiply-adds an image": round(last["multiply_adds"] / 1e6, 1),
-        "images per second": round(images_per_second, 2),
-        "images per CPU second": round(images_per_cpu_second, 2),
+        "images per second": round(speed, 2),
+        "images per CPU second": round(cpu_speed, 2),
         "seconds until the first step is done": round(median(reports, "first_seconds"), 1),
         "images": last["images"],
         **whole_process(reports),
     }
 
 
-def drawing(arguments) -> None:
+def drawing(names: list[str], arguments) -> None:
     """Time drawing in 16 steps, from the start of the process and again."""
-    contestants = [
-        (name, script, pictures)
-        for name, script in chosen(DRAWING, arguments).items()
-        for pictures in arguments.drawn
+    requests = [
+        ("draw", name, {"pictures": pictures}) for name in names for pictures in arguments.drawn
     ]
-    reports = {(name, pictures): [] for name, _, pictures in contestants}
-    for _ in range(arguments.rounds):
-        for name, script, pictures in contestants:
-            found = child(script, "draw", name, arguments, pictures=pictures)
-            reports[name, pictures].append(found)
+    reports = in_turns(requests, arguments)
     rows = [
         {
             "what": name,
-            "pictures": pictures,
-            "pictures per second": round(pictures / median(found, "seconds"), 1),
+            **request,
+            "pictures per second": round(request["pictures"] / median(found, "seconds"), 1),
             "seconds from the start until drawn": round(median(found, "first_seconds"), 1),
             "seconds to draw again": round(median(found, "seconds"), 2),
             **whole_process(found),
         }
-        for (name, pictures), found in reports.items()
+        for (_, name, request), found in zip(requests, reports, strict=True)
     ]
-    write_results(
-        "peers-drawing",
-        rows,
-        arguments.results,
-        rounds=arguments.rounds,
-        seed=0,
-        versions=all_versions(reports),
-    )
+    about = about_rounds(reports, arguments)
+    write_results("peers-drawing", rows, arguments.results, **about)
 
 
-def quality(arguments) -> None:
+def quality(names: list[str], arguments) -> None:
     """Train every contestant for the same CPU time, and measure what it draws."""
     from diffusion_core.evaluation import compare  # now, so that it fails before the training
 
     arguments.scratch.mkdir(parents=True, exist_ok=True)
-    scratch = str(arguments.scratch.resolve())
+    scratch = arguments.scratch.resolve()
     training_cars, held_out = load_cars(), load_cars("test")
     cars = normalize(training_cars)
-    np.save(f"{scratch}/cars.npy", cars)
-    noise = gaussian_noise(arguments.pictures, seed=arguments.seed)
-    np.save(f"{scratch}/noise.npy", noise)
+    np.save(scratch / "cars.npy", cars)
+    np.save(scratch / "noise.npy", gaussian_noise(arguments.pictures, seed=arguments.seed))
+    np.save(scratch / "training-cars.npy", training_cars[: arguments.pictures])
     # keras.io's example measures its training pictures once, before it trains.
-    settings = {
-        "ddim": {"mean": cars.mean((0, 1, 2)).tolist(), "deviation": cars.std((0, 1, 2)).tolist()}
-    }
-    rows = read_results("peers-quality", arguments.results)["rows"]
-
-    def budget(name):
+    measured = {"mean": cars.mean((0, 1, 2)).tolist(), "deviation": cars.std((0, 1, 2)).tolist()}
+    for name in ("training cars", *names):
         most = ARTICLES_PICTURES if name == "article" else arguments.pictures
-        return {
-            "minutes": arguments.minutes,
-            "seed": arguments.seed,
-            "pictures": min(most, arguments.pictures),
-        }
-
-    def measure(name, asked, drawn, about_training, versions):
-        known = {"what": name, **asked}
-        measured = [
-            known | {"weights": weights, **about_training} | compare(images, held_out)
-            for weights, images in drawn.items()
-        ]
-        # Read again, since another process may have added its own contestant meanwhile.
-        saved = read_results("peers-quality", arguments.results)
-        versions = saved.get("versions", {}) | versions
-        rows = saved["rows"] + measured
-        write_results("peers-quality", rows, arguments.results, versions=versions)
-
-    untrained = {"steps": 0, "training images": 0, "training seconds": 0.0}
-    floor = budget("training cars") | {"minutes": 0}
-    if not holds(rows, "training cars", floor):
-        drawn = {"none": training_cars[: arguments.pictures]}
-        measure("training cars", floor, drawn, untrained, {})
-    for name, script in chosen(QUALITY, arguments).items():
-        asked = budget(name)
-        if holds(rows, name, asked):
+        asked = {"minutes": arguments.minutes, "seed": arguments.seed}
+        asked["pictures"] = min(most, arguments.pictures)
+        if name == "training cars":  # no network, but what the best one can reach
+            asked["minutes"] = 0
+            found = {"steps": 0, "images": 0, "train_seconds": 0.0, "versions": {}}
+            found["drawn"] = {"none": scratch / "training-cars.npy"}
+        # Read every time, since another process may have added its own contestant meanwhile.
+        if holds(read_results("peers-quality", arguments.results)["rows"], name, asked):
             continue
-        request = {"scratch": scratch, "settings": settings.get(name, {}), **asked}
-        found = child(script, "quality", name, arguments, **request)
-        drawn = {weights: np.load(path) for weights, path in found["drawn"].items()}
-        about_training = {
+        if name != "training cars":
+            request = {"scratch": str(scratch), "settings": measured if name == "ddim" else {}}
+            found = child("quality", name, arguments, **request, **asked)
+        about = {
             "steps": found["steps"],
             "training images": found["images"],
             "training seconds": round(found["train_seconds"], 1),
         }
-        measure(name, asked, drawn, about_training, found["versions"])
+        rows = [
+            {"what": name, **asked, "weights": weights, **about, **compare(np.load(path), held_out)}
+            for weights, path in found["drawn"].items()
+        ]
+        saved = read_results("peers-quality", arguments.results)
+        versions = saved.get("versions", {}) | found["versions"]
+        rows = saved["rows"] + rows
+        write_results("peers-quality", rows, arguments.results, versions=versions)
 
 
-def holds(rows, name, asked) -> bool:
+def holds(rows: list[dict], name: str, asked: dict) -> bool:
     """Return whether the rows hold this contestant after the same budget already."""
     return any({"what": name, **asked}.items() <= row.items() for row in rows)
 
 
-def chosen(contestants, arguments) -> dict:
-    return {
-        name: script
-        for name, script in contestants.items()
-        if not arguments.only or name in arguments.only
-    }
+def in_turns(requests: list[tuple[str, str, dict]], arguments) -> list[list[dict]]:
+    """Start every child once a round, and return the reports of each."""
+    rounds = [
+        [child(do, name, arguments, **request) for do, name, request in requests]
+        for _ in range(arguments.rounds)
+    ]
+    return [list(reports) for reports in zip(*rounds, strict=True)]
 
 
-def child(script, do, name, arguments, **request) -> dict:
-    print(f"{script} {do} {name} {request}", file=sys.stderr, flush=True)
-    python = sys.executable if script == KERAS else arguments.peer_python
+def child(do: str, name: str, arguments, **request) -> dict:
+    script = SCRIPTS.get(name, "keras_peers.py")
+    python = sys.executable if script == "keras_peers.py" else arguments.peer_python
     return run_child(python, script, do, name, **request)
 
 
-def median(reports, value) -> float:
+def median(reports: list[dict], value: str) -> float:
     return statistics.median(report[value] for report in reports)
 
 
-def whole_process(reports) -> dict:
+def whole_process(reports: list[dict]) -> dict:
     return {
         "seconds, whole process": round(median(reports, "whole_seconds"), 1),
         "CPU seconds, whole process": round(median(reports, "cpu_seconds"), 1),
@@ -245,12 +198,12 @@ def whole_process(reports) -> dict:
     }
 
 
-def all_versions(reports) -> dict:
-    """Return every package version that some contestant ran on."""
-    return {k: v for found in reports.values() for k, v in found[-1]["versions"].items()}
+def about_rounds(reports: list[list[dict]], arguments) -> dict:
+    """Return the number of rounds, and every package version that some contestant ran on."""
+    versions = {k: v for found in reports for k, v in found[-1]["versions"].items()}
+    return {"rounds": arguments.rounds, "seed": 0, "versions": versions}
 
 
-CONTESTANTS = {"training": TRAINING, "drawing": DRAWING, "quality": QUALITY}
 BENCHES = {"training": training, "drawing": drawing, "quality": quality}
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """One contestant, one process: how the benches start contestants, and what these do and report.
 
 TensorFlow's and PyTorch's thread pools never meet, and peak memory is the contestant's own. This
-module needs NumPy alone, so that it runs in both environments.
+module needs NumPy alone, so that it runs in both environments. As a program it measures the
+matrix products that other figures are held against: `python bench/process.py rate numpy {}`.
 """
 
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 BENCH = Path(__file__).parent
+PACKAGES = ("numpy", "tensorflow", "keras", "torch", "diffusers")
 WARM_UP = 2
 DRAWN_AT_ONCE = 100  # as in diffusion_core.sampling
+MATRIX_SIZE = 2048
 
 
 class Contestant(NamedTuple):
@@ -42,16 +46,19 @@ class Contestant(NamedTuple):
     draw: Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def run_child(python: str, script: str, do: str, name: str, **request) -> dict:
-    """Run a contestant to its end and return its report, with the figures of the whole process.
+def run_child(python: str, script: str, do: str, name: str, environment=None, **request) -> dict:
+    """Run a program of bench/ to its end; return its report, with figures of the whole process.
 
     Raises `RuntimeError` with the end of its messages when it fails.
     """
-    command = [python, str(BENCH / script), do, name, json.dumps(request)]
+    print(script, do, name, request, file=sys.stderr, flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.time()
     child = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        [python, str(BENCH / script), do, name, json.dumps(request)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {}),
     )
     seconds = time.time() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -72,23 +79,24 @@ def child_main(trainers: dict[str, Callable], drawers: dict[str, Callable]) -> N
         drawers: functions that make a function from a number of pictures to the pictures.
     """
     do, name, request = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    settings = request.pop("settings", {})
     if do == "train":
-        report(**train_some(trainers[name](**request.get("settings", {})), request["images"]))
+        report(**train_some(trainers[name](**settings), **request))
     elif do == "draw":
-        report(**draw_some(drawers[name](), request["pictures"]))
-    else:
-        contestant = trainers[name](seed=request["seed"], **request.pop("settings", {}))
+        report(**draw_some(drawers[name](**settings), **request))
+    elif do == "quality":
+        contestant = trainers[name](seed=request["seed"], **settings)
         report(**train_and_draw(contestant, name, **request))
+    else:  # nothing but what was imported
+        report()
 
 
 def report(**values) -> None:
     """Print a child's last line: the values, its peak memory and the versions it ran on."""
     versions = {"python": sys.version.split()[0]}
-    for package in ("numpy", "tensorflow", "keras", "torch", "diffusers"):
-        try:
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     print(json.dumps({**values, "peak_megabytes": peak_megabytes(), "versions": versions}))
 
 
@@ -129,8 +137,7 @@ def train_some(contestant: Contestant, images: int) -> dict:
 def draw_some(draw: Callable[[int], np.ndarray], pictures: int) -> dict:
     """Draw twice, the first time with all that compiles, and return how long each took."""
     draw(pictures)
-    first_done_at = time.time()
-    start = time.perf_counter()
+    first_done_at, start = time.time(), time.perf_counter()
     draw(pictures)
     return {"first_done_at": first_done_at, "seconds": time.perf_counter() - start}
 
@@ -148,15 +155,10 @@ def train_and_draw(
     for weights, images in contestant.draw(noise).items():
         if not np.isfinite(images).all():
             raise ValueError(f"{name} drew NaN or infinite values; its training went wrong.")
-        path = Path(scratch) / f"{name}-{weights}.npy"
-        np.save(path, np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8))
-        drawn[weights] = str(path)
-    return {
-        "steps": steps,
-        "images": steps * contestant.batch,
-        "train_seconds": seconds,
-        "drawn": drawn,
-    }
+        drawn[weights] = str(Path(scratch) / f"{name}-{weights}.npy")
+        np.save(drawn[weights], np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8))
+    images = steps * contestant.batch
+    return {"steps": steps, "images": images, "train_seconds": seconds, "drawn": drawn}
 
 
 def train_for(contestant: Contestant, cars: np.ndarray, cpu_seconds: float, seed: int) -> int:
@@ -178,3 +180,23 @@ def in_batches(draw: Callable[[np.ndarray], np.ndarray], noise: np.ndarray) -> n
     """Draw so many pictures at once that memory is bounded; `noise` is `(n, ...)`."""
     firsts = range(0, len(noise), DRAWN_AT_ONCE)
     return np.concatenate([draw(noise[first : first + DRAWN_AT_ONCE]) for first in firsts])
+
+
+def matrix_product_rate(library: str) -> float:
+    """Return how many billions of multiplications and additions a second this machine reaches."""
+    matrix = np.random.default_rng(0).random((MATRIX_SIZE, MATRIX_SIZE), np.float32)
+    if library == "torch":
+        import torch
+
+        matrix = torch.from_numpy(matrix)
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - start)
+    # The fastest, since it stands for what the machine can do.
+    return 2 * MATRIX_SIZE**3 / min(seconds) / 1e9
+
+
+if __name__ == "__main__":
+    report(gigaflops=matrix_product_rate(sys.argv[2]))

@@ -6,20 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from diffusion_core.machine import describe_machine
+from diffusion_core.notebook import table
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def write_results(name: str, rows: list[dict], folder: Path = RESULTS, **about) -> None:
     """Write rows to NAME.json with the machine and what else is known of them, and print them."""
-    text = json.dumps(
-        {"machine": describe_machine(), **about, "rows": rows}, indent=1, ensure_ascii=False
-    )
+    content = {"machine": describe_machine(), **about, "rows": rows}
     # Printed first, so that no rows at all fail here and replace nothing.
-    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    print(table(rows).data)
     folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n")
 
 
@@ -36,12 +34,11 @@ def keep_whole(parser: argparse.ArgumentParser, folder: Path) -> None:
 
 
 def read_arguments(parser: argparse.ArgumentParser, benches: Iterable[str]) -> argparse.Namespace:
-    """Return the benches that the command line names, or all, and the options that all share."""
+    """Return the benches that the command line names, or all, and the options of the command."""
     parser.add_argument("what", nargs="*", default=list(benches), help=", ".join(benches))
-    parser.add_argument("--images", type=int, default=1280, help="training images a round")
-    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     arguments = parser.parse_args()
+    # argparse's own `choices` refuses the default of `nargs="*"`.
     for what in arguments.what:
         if what not in benches:
             parser.error(f"there is no bench {what!r}; expected some of {', '.join(benches)}.")

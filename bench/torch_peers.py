@@ -7,14 +7,13 @@
 weights. "diffusers" is the `UNet2DModel` of that library's example of unconditional training, made
 so small that an image costs about as many operations as with us (an eighth of the widths and of the
 groups, one residual block a level instead of two), with the example's noise, loss, optimizer,
-clipping and average, but with our batches and ten times its rate. "diffusers-example-rule" trains
-the same network with the example's batches and rate too; "diffusers-default" is the example's own.
+clipping and average, but with our batches and ten times its rate, straight to zero;
+"diffusers-default" is the example's own network and batch, and only its speed is of interest.
 "twin-compiled" needs a C++ compiler; its helpers' memory is not in its peak, and PyTorch keeps what
 it compiled for the next round.
 The second command prints what the twin makes of given weights, for test_peers.py.
 """
 
-import math
 import sys
 from functools import partial
 from itertools import pairwise
@@ -32,7 +31,10 @@ STEPS = 16
 
 
 class Norm(nn.Module):
-    """RMSNormalization of Keras over the channels of `(n, channels, height, width)`."""
+    """RMSNormalization of Keras over the channels of `(n, channels, height, width)`.
+
+    PyTorch's own normalizes the last axes alone.
+    """
 
     def __init__(self, channels):
         super().__init__()
@@ -170,28 +172,16 @@ def make_unet(width: int = 14, layers_per_block: int = 1, groups: int = 7) -> UN
     )
 
 
-def diffusers(*, make=make_unet, batch=64, examples_rate=False, seed=0) -> Contestant:
-    """`UNet2DModel` that learns the noise, as the example of diffusers trains it.
-
-    With `examples_rate` 1e-4, reached in 500 steps, falling along a cosine; else 1e-3 in a
-    straight line. Either reaches zero when the budget is used.
-    """
+def diffusers(*, make=make_unet, batch=64, seed=0) -> Contestant:
+    """`UNet2DModel` that learns the noise, as the example of diffusers trains it."""
     torch.manual_seed(seed)
     model = make()
     noising = DDPMScheduler(num_train_timesteps=1000)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.95, 0.999), weight_decay=1e-6)
     average = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True, power=3 / 4)
-    taken = 0
-
-    def rate(share_used):
-        if examples_rate:
-            return 1e-4 * min(1, taken / 500) * (1 + math.cos(math.pi * share_used)) / 2
-        return 1e-3 * (1 - share_used)
 
     def train(images, share_used):
-        nonlocal taken
-        taken += 1
-        optimizer.param_groups[0]["lr"] = rate(share_used)
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - share_used)
         x0 = to_torch(flipped(images))
         noise = torch.randn_like(x0)
         timesteps = torch.randint(1000, (len(x0),))
@@ -279,10 +269,7 @@ TRAINERS = {
     "twin-channels-last": partial(twin, memory_format=torch.channels_last),
     "twin-compiled": partial(twin, compiled=True),
     "diffusers": diffusers,
-    "diffusers-example-rule": partial(diffusers, batch=16, examples_rate=True),
-    "diffusers-default": partial(
-        diffusers, make=partial(make_unet, 128, 2, 32), batch=16, examples_rate=True
-    ),
+    "diffusers-default": partial(diffusers, make=partial(make_unet, 128, 2, 32), batch=16),
 }
 DRAWERS = {"diffusers": draw_by_diffusers}
 

@@ -84,7 +84,7 @@ def test_a_chapter_ends_with_its_time(capsys):
 
 
 def test_what_was_recorded_is_found_in_the_package():
-    assert notebook.recorded("speed")["rows"]
+    assert notebook.recorded("peers-training")["rows"]
     with pytest.raises(ValueError, match=r"nothing is recorded as fast\.json"):
         notebook.recorded("fast")
 

@@ -77,6 +77,7 @@ def load_all(split):
 
 def shuffled(images, labels, epoch):
     """Return whole batches in a new order, each image shifted and maybe flipped."""
+    # Keras' own layers draw other numbers, so the shipped weights could not be made again.
     random = np.random.default_rng([SEED, epoch])
     order = random.permutation(len(images))[: len(images) // BATCH_SIZE * BATCH_SIZE]
     padded = np.pad(images[order], ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")

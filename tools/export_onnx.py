@@ -80,6 +80,7 @@ def _name_batch_axis(graph):
 
 def _halve_weights(graph):
     """Store large weights as float16, with a cast that the runtime carries out once, at loading."""
+    # The converters to float16 that libraries offer change the arithmetic too.
     casts = []
     for weight in graph.initializer:
         values = numpy_helper.to_array(weight)

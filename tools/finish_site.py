@@ -281,6 +281,7 @@ def add_policy(soup: BeautifulSoup) -> None:
 
 def write_sitemap(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     """List every page that search engines may find, by its address on the web."""
+    # By hand, since sphinx-sitemap would be one more package for these few lines.
     links = [soup.find("link", rel="canonical") for soup in pages.values()]
     lines = [f"<url><loc>{link['href']}</loc></url>" for link in links if link]
     text = '<?xml version="1.0" encoding="UTF-8"?>\n'

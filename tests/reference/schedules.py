@@ -2,7 +2,7 @@
 
 Run it where `torch` and `diffusers` are installed (they are not among this project's pins):
 
-    python bench/reference_schedules.py
+    python tests/reference/schedules.py
 
 The tests read the file, so they need neither. "Toy" is a network that anybody can write down:
 its direction is -0.5 * x + 0.1.
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-TARGET = Path(__file__).parent.parent / "tests" / "reference" / "diffusers.json"
+TARGET = Path(__file__).with_name("diffusers.json")
 STEPS = 16
 START = torch.tensor([-2.5, -1.0, -0.3, 0.0, 0.2, 0.7, 1.4, 3.0], dtype=torch.float64)
 LEVELS = torch.linspace(1, 0, STEPS + 1, dtype=torch.float64)
@@ -62,7 +62,7 @@ def flow_match_trajectory():
 
 def main():
     values = {
-        "made_by": "bench/reference_schedules.py",
+        "made_by": "tests/reference/schedules.py",
         "versions": {name: version(name) for name in ("diffusers", "torch")},
         "ddpm_signal_power": schedule_values("linear", [1, 2, 10, 100, 250, 500, 750, 999, 1000]),
         # The library caps its last beta, so step 1000 is left out.
@@ -70,7 +70,6 @@ def main():
         "ddim_trajectory": ddim_trajectory(),
         "flow_match_trajectory": flow_match_trajectory(),
     }
-    TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(values, indent=1) + "\n")
 
 
