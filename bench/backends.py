@@ -22,7 +22,6 @@ from process import report, run_child
 from recording import read_arguments, write_results
 
 from diffusion_core import (
-    checkpoints,
     compile_model,
     draw_batch,
     linear_schedule,
@@ -33,7 +32,8 @@ from diffusion_core import (
     predict,
     train_one,
 )
-from diffusion_core.devices import spread
+from diffusion_core.runs.averaging import averages
+from diffusion_core.runs.devices import spread
 
 RUNS = {
     "TensorFlow": ("tensorflow", "float32"),
@@ -94,8 +94,8 @@ def answer(policy: str, file: str) -> None:
     if backend != "torch":
         compile_model(network, 100)
         answers["training losses"] = [train_one(network, cars) for _ in range(STEPS)]
-        averages = [keras.ops.convert_to_numpy(a).ravel() for a in checkpoints.averages(network)]
-        answers["averaged weights"] = np.concatenate(averages)
+        averaged = [keras.ops.convert_to_numpy(a).ravel() for a in averages(network)]
+        answers["averaged weights"] = np.concatenate(averaged)
     np.savez(file, **answers)
     report(version=sys.modules[backend].__version__)
 

@@ -23,7 +23,6 @@ from process import WARM_UP, in_batches
 from recording import read_arguments, read_results, write_results
 
 from diffusion_core import (
-    checkpoints,
     denormalize,
     gaussian_noise,
     linear_schedule,
@@ -31,6 +30,7 @@ from diffusion_core import (
     load_pretrained,
     predict,
 )
+from diffusion_core.sources.pretrained import PRETRAINED
 
 WIDTHS = (32, 64, 128)
 SETTINGS = [{"batch": batch} for batch in (16, 32, 64, 128, 256)]
@@ -96,7 +96,7 @@ def steps(arguments) -> None:
     noise = gaussian_noise(arguments.pictures)
     runs = {("Euler", k): k for k in (*EULER_STEPS, *(2 * k - 1 for k in HEUN_STEPS))}
     runs |= {("Heun", k): 2 * k - 1 for k in HEUN_STEPS}
-    weights = (checkpoints.PRETRAINED / "small.safetensors").read_bytes()
+    weights = (PRETRAINED / "small.safetensors").read_bytes()
     network = hashlib.sha256(weights).hexdigest()[:12]
     saved = read_results("growth-steps", arguments.results)
     # Rows of another network say nothing about this one.

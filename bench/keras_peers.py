@@ -27,7 +27,7 @@ from diffusion_core import (
     sampling,
     train_one,
 )
-from diffusion_core.training import AveragingAdam, averaged_weights
+from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
 
 STEPS = 16
 

@@ -25,7 +25,7 @@ from recording import RESULTS, read_results, write_results
 from diffusion_core import denormalize, gaussian_noise, load_cars, make_model, normalize, predict
 from diffusion_core import model as model_module
 from diffusion_core.evaluation import compare, loss_by_noise_level
-from diffusion_core.training import AveragingAdam, averaged_weights
+from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
 
 TIMESTEPS = 16
 

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from diffusion_core.machine import describe_machine
-from diffusion_core.notebook import table
+from diffusion_core.page.machine import describe_machine
+from diffusion_core.page.notebook import table
 
 RESULTS = Path(__file__).parent / "results"
 

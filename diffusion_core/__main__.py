@@ -1,4 +1,7 @@
-"""The terminal: `python -m diffusion_core train`, `sample` and `evaluate`."""
+"""The terminal: `python -m diffusion_core train`, `sample` and `evaluate`.
+
+The options are checked before TensorFlow is loaded, which takes seconds.
+"""
 
 import argparse
 import io
@@ -9,23 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-import keras
-import numpy as np
-
-from diffusion_core import (
-    checkpoints,
-    data,
-    devices,
-    evaluation,
-    figures,
-    files,
-    model,
-    sampling,
-    schedule,
-    training,
-)
 from diffusion_core.checks import brief
-from diffusion_core.machine import describe_machine
 
 EXAMPLES = {
     "train": """examples:
@@ -36,7 +23,7 @@ EXAMPLES = {
     "sample": """examples:
   python -m diffusion_core sample --out cars.png
       25 cars of the shipped network, as one picture
-  python -m diffusion_core sample --n 1000 --steps 32 --seed 7 --out cars.npy
+  python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy
       1,000 cars as uint8 (1000, 32, 32, 3)
   python -m diffusion_core sample --weights weights --out mine.png
       the cars of your own latest weights""",
@@ -82,47 +69,35 @@ def _parser():
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(run=run)
-        return added
+        return added.add_argument
 
-    train = command(
+    count, seed, path = _whole(1), _whole(0), _path
+    add = command(
         "train", _train, "Train on the CIFAR-10 cars, or go on from the latest saved state."
     )
-    train.add_argument("--epochs", type=_whole(1), required=True, help="the last epoch of the run")
-    train.add_argument("--batch-size", type=_whole(1), default=64, help="images a step (64)")
-    train.add_argument("--seed", type=_whole(0), default=0, help="decides every draw (0)")
-    train.add_argument("--weights-dir", type=_path, help="where states and previews are written")
-    train.add_argument(
-        "--save-minutes", type=_minutes, default=10, help="save so often within epochs too (10)"
-    )
-    train.add_argument("--devices", type=_whole(1), help="share every batch among so many GPUs")
-    train.add_argument("--images", type=_whole(1), help="use only so many of the 5,000 cars")
+    add("--epochs", type=count, required=True, help="the last epoch of the run")
+    add("--batch-size", type=count, default=64, help="images a step (64)")
+    add("--seed", type=seed, default=0, help="decides every draw (0)")
+    add("--weights-dir", type=path, help="where states and previews are written")
+    add("--save-minutes", type=_minutes, default=10, help="save so often within epochs too (10)")
+    add("--devices", type=count, help="share every batch among so many GPUs")
+    add("--images", type=count, help="use only so many of the 5,000 cars")
 
     weights = {"default": "small", "help": "a shipped network or a folder (small)"}
-    sample = command("sample", _sample, "Draw cars from noise.")
-    sample.add_argument("--n", type=_whole(1), default=25, help="how many cars (25)")
-    sample.add_argument(
-        "--steps",
-        type=_whole(1, schedule.MOST_TIMESTEPS),
-        default=16,
-        help="steps from noise to car (16)",
-    )
-    sample.add_argument("--seed", type=_whole(0), default=0, help="same seed, same cars (0)")
-    sample.add_argument("--weights", **weights)
-    sample.add_argument(
-        "--out", type=_path, required=True, help="a grid (.png) or all pixels (.npy)"
-    )
+    add = command("sample", _sample, "Draw cars from noise.")
+    add("--n", type=count, default=25, help="how many cars (25)")
+    add("--steps", type=_whole(1, 10_000), default=16, help="steps from noise to car (16)")
+    add("--seed", type=seed, default=0, help="same seed, same cars (0)")
+    add("--weights", **weights)
+    add("--out", type=path, required=True, help="a grid (.png) or all pixels (.npy)")
 
-    evaluate = command("evaluate", _evaluate, "Measure whether drawn cars are good, and new.")
-    evaluate.add_argument("--weights", **weights)
-    evaluate.add_argument("--n", type=_whole(1), default=5000, help="how many cars (5000)")
-    evaluate.add_argument("--seed", type=_whole(0), default=0, help="of the drawn cars (0)")
-    evaluate.add_argument(
-        "--features",
-        choices=evaluation.FEATURES,
-        default="classifier",
-        help="the measure to use (classifier)",
-    )
-    evaluate.add_argument("--out", type=_path, help="write everything to this file (.json)")
+    add = command("evaluate", _evaluate, "Measure whether drawn cars are good, and new.")
+    add("--weights", **weights)
+    add("--n", type=count, default=5000, help="how many cars (5000)")
+    add("--seed", type=seed, default=0, help="of the drawn cars (0)")
+    names = ("classifier", "inception")
+    add("--features", choices=names, default="classifier", help="the measure to use (classifier)")
+    add("--out", type=path, help="write everything to this file (.json)")
     return parser
 
 
@@ -140,7 +115,7 @@ def _whole(least, most=2**32 - 1):
 
 def _minutes(text):
     # float() takes "nan" and "inf" too, and no number of minutes is longer than a year.
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or float(text) > training.YEAR_MINUTES:
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or float(text) > 366 * 24 * 60:
         raise argparse.ArgumentTypeError(f"{brief(text)} is not a number of minutes")
     return float(text)
 
@@ -166,8 +141,20 @@ def _check_out(path, *endings):
 
 
 def _train(options):
-    folder = options.weights_dir or checkpoints.default_weights_dir()
-    cars = data.normalize(data.load_cars()[: options.images])
+    from diffusion_core import data
+
+    cars = data.normalize(data.load_cars())
+    if (options.images or 0) > len(cars):
+        raise ValueError(f"--images is {options.images}; there are {len(cars)} cars.")
+    cars = cars[: options.images]
+
+    import keras
+
+    from diffusion_core import model, sampling, training
+    from diffusion_core.page import figures
+    from diffusion_core.runs import devices, files, states
+
+    folder = options.weights_dir or files.default_weights_dir()
     print(f"{len(cars)} cars; states and previews go to {folder.resolve()}")
 
     def preview(epoch, network, history):
@@ -177,7 +164,7 @@ def _train(options):
             files.write_atomically(path, grid, make_folder=False)
             # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
             if str(epoch).rstrip("0") in ("1", "2", "5"):
-                checkpoints.export(network, folder / f"epoch-{epoch:03d}.safetensors")
+                states.export(network, folder / f"epoch-{epoch:03d}.safetensors")
         except OSError as error:
             warnings.warn(f"Epoch {epoch} has no preview: {error}.", stacklevel=2)
 
@@ -200,26 +187,35 @@ def _train(options):
 
 
 def _load(weights):
+    from diffusion_core import model
+
     try:
-        return checkpoints.load_pretrained(weights)
+        return model.load_pretrained(weights)
     except ValueError as error:
         if not os.path.isdir(weights):
             raise ValueError(f"{error} A folder of saved states will do as well.") from None
-    return checkpoints.load_weights_dir(weights)
+    return model.load_weights_dir(weights)
 
 
 def _sample(options):
     _check_out(options.out, ".png", ".npy")
     network = _load(options.weights)
-    steps = schedule.linear_schedule(options.steps)
-    cars = data.denormalize(sampling.predict(network, options.n, steps, options.seed))
+
+    import numpy as np
+
+    from diffusion_core import denormalize, linear_schedule, predict
+    from diffusion_core.page import figures
+    from diffusion_core.runs.files import write_atomically
+
+    schedule = linear_schedule(options.steps)
+    cars = denormalize(predict(network, options.n, schedule, options.seed))
     if options.out.suffix == ".png":
         content = figures.png_bytes(figures.image_grid(cars, scale=2))
     else:
         buffer = io.BytesIO()
         np.save(buffer, cars)
         content = buffer.getvalue()
-    files.write_atomically(options.out, content)
+    write_atomically(options.out, content)
     # A terminal hands over bytes that are no text as characters that cannot be printed.
     print(f"{options.n} cars are in {os.fsencode(options.out).decode(errors='replace')}")
 
@@ -227,13 +223,18 @@ def _sample(options):
 def _evaluate(options):
     if options.out:
         _check_out(options.out, ".json")
-    found = evaluation.evaluate(
-        _load(options.weights), options.n, options.seed, features=options.features
-    )
-    print(evaluation.as_table(found))
+    network = _load(options.weights)
+
+    from diffusion_core import evaluation
+    from diffusion_core.page.machine import describe_machine
+    from diffusion_core.page.tables import as_table
+    from diffusion_core.runs.files import write_atomically
+
+    found = evaluation.evaluate(network, options.n, options.seed, features=options.features)
+    print(as_table(found))
     if options.out:
         content = {"weights": options.weights, "machine": describe_machine(), **found}
-        files.write_atomically(options.out, json.dumps(content, indent=1).encode())
+        write_atomically(options.out, json.dumps(content, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -1,44 +1,68 @@
-"""Stage 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
+"""Chapter 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
 
 import math
-from collections import deque
 from itertools import pairwise
 
 import keras
 import numpy as np
 
-from diffusion_core.checks import check_size, check_whole
-from diffusion_core.devices import explain_full_memory
-from diffusion_core.forward import check_noise, gaussian_noise
-from diffusion_core.model import check_model
-from diffusion_core.schedule import Schedule, check_linear
+from diffusion_core.checks import COUNT, NETWORK, NOISE, SEED, check_size, checked
+from diffusion_core.forward import gaussian_noise
+from diffusion_core.runs.devices import predict_on_batch
+from diffusion_core.schedule import ARTICLE, LINEAR, Schedule
 
 BATCH_SIZE = 100
 
 
+def _check_start(model, n, schedule, noise, **_):
+    image_shape = model.input_shape[0][1:]
+    if noise is not None and (noise.shape[1:] != image_shape or not len(noise)):
+        raise ValueError(
+            f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)} "
+            "with n of at least 1."
+        )
+    if noise is None and schedule.noise[0] != 1:
+        raise ValueError(
+            f"the schedule begins at noise level {schedule.noise[0]:g}, not at pure noise; give "
+            "the noisy pictures to begin with as noise=, or a schedule that begins at 1."
+        )
+    check_size(f"n is {n}", (n if noise is None else len(noise)) * math.prod(image_shape))
+
+
+def _check_states(model, n, schedule, noise, **_):
+    _check_start(model, n, schedule, noise)
+    states = (1 + schedule.timesteps) * (n if noise is None else len(noise))
+    check_size(
+        f"n is {n} and timesteps {schedule.timesteps}", states * math.prod(model.input_shape[0][1:])
+    )
+
+
+@checked(_check_start, model=NETWORK, n=COUNT, schedule=LINEAR, seed=SEED, noise=NOISE)
 def predict(
     model: keras.Model,
     n: int = 25,
-    schedule: Schedule | None = None,
+    schedule: Schedule = ARTICLE,
     seed: int = 0,
     noise: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw `n` pictures: the last state of `predict_step`, in batches, so that memory is bounded.
-
-    Args, errors: as `predict_step`.
+    """Draw `n` pictures: the last state of `predict_step`, whose arguments these are.
 
     Returns:
         float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
     """
-    batches = _batches(model, n, schedule, seed, noise, every_state=False)
-    # A queue of one lets go of every state as soon as the next one comes.
-    return np.concatenate([deque(states, maxlen=1).pop() for states in batches])
+    drawn = []
+    for x in _starts(model, n, seed, noise):
+        for x in _steps(model, x, schedule):  # noqa: B007, B020
+            pass
+        drawn.append(x)
+    return np.concatenate(drawn)[: n if noise is None else len(noise)]
 
 
+@checked(_check_states, model=NETWORK, n=COUNT, schedule=LINEAR, seed=SEED, noise=NOISE)
 def predict_step(
     model: keras.Model,
     n: int = 25,
-    schedule: Schedule | None = None,
+    schedule: Schedule = ARTICLE,
     seed: int = 0,
     noise: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -51,67 +75,36 @@ def predict_step(
     Args:
         model: a network of `make_model`.
         n: how many pictures, at least 1.
-        schedule: the 16 linear steps when None; `signal + noise = 1` is needed.
+        schedule: `signal + noise = 1` is needed.
         seed: picture `i` starts from noise that depends on `(seed, i)` alone, whatever `n` is.
         noise: what to start from, numbers `(n, height, width, channels)` at the first noise level
             of the schedule; then `n` and `seed` are not used.
 
     Returns:
-        float32 `(timesteps + 1, n, height, width, channels)`.
-
-    Raises:
-        TypeError, ValueError: a bad model, `n`, `seed` or schedule, no noise for a schedule that
-            does not begin at 1, noise of another shape than the model's images or that is not
-            finite, or pictures (for `predict`) or states that need more than 2²⁹ numbers.
+        float32 `(timesteps + 1, n, height, width, channels)`, at most 2²⁹ numbers.
     """
-    batches = _batches(model, n, schedule, seed, noise, every_state=True)
-    return np.concatenate([np.stack(list(states)) for states in batches], axis=1)
+    drawn = [
+        np.stack([start, *_steps(model, start, schedule)])
+        for start in _starts(model, n, seed, noise)
+    ]
+    return np.concatenate(drawn, axis=1)[:, : n if noise is None else len(noise)]
 
 
-def _batches(model, n, schedule, seed, noise, every_state):
-    """Yield one batch after another, each as a generator of its states from noise to finished.
+def _steps(model, x, schedule):
+    """Yield each state after `x`: the network answers `x + (a_t - a_{t+1}) * d(x, a_t)`."""
+    for a_t, a_next in pairwise(schedule.noise.astype(np.float32)):
+        levels = (np.full((len(x), 1), level) for level in (a_t, a_next))
+        x = predict_on_batch(model, [x, *levels])
+        yield x
 
-    The caller keeps every state of every batch, or the last ones only.
-    """
-    image_shape = check_model(model).input_shape[0][1:]
-    schedule = check_linear(schedule)
-    if noise is None:
-        n = check_whole("n", n)
-    else:
-        noise = check_noise(noise)
-        n = len(noise) if noise.ndim else 0
-        if n == 0 or noise.shape[1:] != image_shape:
-            raise ValueError(
-                f"noise has the shape {noise.shape}; expected finite numbers {('n', *image_shape)} "
-                "with n of at least 1."
-            )
-    pictures = n * (1 + schedule.timesteps) if every_state else n
-    asked = f"n is {n} and timesteps {schedule.timesteps}"
-    check_size(asked, pictures * math.prod(image_shape))
-    if noise is None and schedule.noise[0] != 1:
-        raise ValueError(
-            f"the schedule begins at noise level {schedule.noise[0]:g}, not at pure noise; give "
-            "the noisy pictures to begin with as noise=, or a schedule that begins at 1."
-        )
+
+def _starts(model, n, seed, noise):
+    """Yield what to start from, in whole batches, so that the network is compiled for one shape."""
+    image_shape = model.input_shape[0][1:]
+    n = n if noise is None else len(noise)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):
         if noise is None:
-            start = gaussian_noise(size, image_shape, seed, first)
+            yield gaussian_noise(size, image_shape, seed, first)
         else:
-            start = np.resize(noise[first : first + size], (size, *image_shape))
-        # The last batch is drawn whole, so that one compiled shape serves all, and cut here.
-        yield (state[: n - first] for state in _states(model, start, schedule))
-
-
-def _states(model, state, schedule):
-    """Yield a batch of noise, and what the network makes of it at every step."""
-    yield state
-    for level, next_level in pairwise(schedule.noise):
-        levels = [np.full((len(state), 1), at, np.float32) for at in (level, next_level)]
-        with explain_full_memory(
-            f"the memory does not hold {len(state)} pictures at once; draw fewer in one call, such "
-            f"as n={max(1, len(state) // 2)}."
-        ):
-            # Where devices share training, each of them draws the whole batch.
-            state = np.asarray(model.predict_on_batch([state, *levels]))[: len(state)]
-        yield state
+            yield np.resize(noise[first : first + size], (size, *image_shape))

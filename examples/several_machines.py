@@ -21,7 +21,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import keras
 
 from diffusion_core import load_cars, make_model, normalize, train
-from diffusion_core.devices import spread
+from diffusion_core.runs.devices import spread
 
 
 def main() -> None:

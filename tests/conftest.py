@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from diffusion_core import load_cars, make_model, saver
+from diffusion_core import load_cars, make_model
+from diffusion_core.runs.run import Run
 
 # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -111,10 +112,10 @@ def without_xla(no_xla):
 @pytest.fixture
 def patient(monkeypatch):
     """Let training wait until each state is written, so that what is saved is known."""
-    offer = saver.Saver.offer
+    offer = Run._offer
 
-    def offer_and_wait(self, model, progress, now=False):
-        offer(self, model, progress, now)
+    def offer_and_wait(self, now=False):
+        offer(self, now)
         self._collect(wait=True)
 
-    monkeypatch.setattr(saver.Saver, "offer", offer_and_wait)
+    monkeypatch.setattr(Run, "_offer", offer_and_wait)

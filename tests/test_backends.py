@@ -1,20 +1,15 @@
 """The same code on JAX and PyTorch: the same weights and noise give the same answers."""
 
 import importlib.util
-import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from children import answers, start
 
 from diffusion_core import compile_model, draw_batch, linear_schedule, predict, train, train_one
 
-ROOT = Path(__file__).parent.parent
 FIRST_EPOCH = "state-000001-000000002.safetensors"
 
 OTHER_BACKEND = """
@@ -78,23 +73,14 @@ def ask(backend, here, images, folder, trains):
     np.savez(folder / "given.npz", images=images, **given)
     (folder / "here-to-there").mkdir()
     shutil.copy(here["folder"] / FIRST_EPOCH, folder / "here-to-there")
-    result = subprocess.run(
-        [sys.executable, "-c", OTHER_BACKEND, str(folder), "trains" if trains else "draws"],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1]) | dict(np.load(folder / "found.npz"))
+    part = "trains" if trains else "draws"
+    (about,) = answers(start(OTHER_BACKEND, folder, part, backend=backend))
+    return about | dict(np.load(folder / "found.npz")) | {"folder": folder}
 
 
 @pytest.fixture(scope="module")
 def jax(here, images, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("jax")
-    return ask("jax", here, images, folder, trains=True) | {"folder": folder}
+    return ask("jax", here, images, tmp_path_factory.mktemp("jax"), trains=True)
 
 
 @pytest.fixture(scope="module")
@@ -109,36 +95,23 @@ def there(request):
     return request.getfixturevalue(request.param)
 
 
-def test_another_backend_runs_without_tensorflow(there):
+def test_another_backend_gives_the_same_answer_without_tensorflow(here, there):
     assert there["backend"] != "tensorflow"
     assert not there["tensorflow"]
-
-
-def test_another_backend_gives_the_same_answer(here, there):
     np.testing.assert_allclose(there["forward"], here["forward"], rtol=0, atol=1e-5)
-
-
-def test_another_backend_has_the_same_loss(here, there):
+    np.testing.assert_allclose(there["pictures"], here["pictures"], rtol=0, atol=1e-4)
     losses = [np.abs(found["forward"] - here["answer"]).mean() for found in (here, there)]
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_another_backend_draws_the_same_pictures(here, there):
-    np.testing.assert_allclose(there["pictures"], here["pictures"], rtol=0, atol=1e-4)
-
-
-def test_jax_takes_the_same_training_steps(here, jax):
+def test_jax_takes_the_same_training_steps_and_keeps_the_same_average(here, jax):
     np.testing.assert_allclose(jax["losses"], here["losses"], rtol=1e-4)
-
-
-def test_jax_keeps_the_same_average(here, jax):
     for number, average in enumerate(here["averages"]):
         np.testing.assert_allclose(jax[f"average_{number}"], average, rtol=0, atol=1e-4)
 
 
 def test_a_run_of_this_backend_goes_on_under_jax(here, jax):
-    # The first epoch is read from the state, the second is computed over there.
-    assert jax["continued"][0] == here["whole"][0]
+    assert jax["continued"][0] == here["whole"][0]  # read from the state; the second is computed
     np.testing.assert_allclose(jax["continued"], here["whole"], rtol=1e-4)
 
 

@@ -17,7 +17,9 @@ CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 # Blank lines around an answer let Colab and the website read it as Markdown.
 DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
 
+PAGES = sorted([*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")])
 chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 def cells(notebook):
@@ -26,18 +28,17 @@ def cells(notebook):
     return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"]) for cell in found]
 
 
-def markdown(notebook):
-    return "\n\n".join(text for kind, text, _ in cells(notebook) if kind == "markdown")
+def markdown(page):
+    """Return the text of a page, be it a notebook or not."""
+    if page.suffix == ".md":
+        return page.read_text()
+    return "\n\n".join(text for kind, text, _ in cells(page) if kind == "markdown")
 
 
 @chapters
-def test_every_chapter_has_exercises_of_four_kinds(chapter):
+def test_every_chapter_has_exercises_of_four_kinds_each_with_a_hidden_solution(chapter):
     kinds = re.findall(r"^\*\*\d · (\w+)\.\*\*", markdown(chapter), re.MULTILINE)
     assert {"Predict", "Compute", "Code", "Break"} <= set(kinds)
-
-
-@chapters
-def test_every_exercise_is_followed_by_a_hidden_solution_that_runs(chapter):
     found = cells(chapter)
     numbers = []
     for (_, exercise, _), (kind, solution, metadata) in pairwise(found):
@@ -66,11 +67,9 @@ def test_every_chapter_asks_three_questions_and_explains_every_answer(chapter):
         assert [verdict.group(1) for verdict in verdicts].count("Right") == 1
 
 
-@pytest.mark.parametrize(
-    "page", [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")], ids=lambda path: path.name
-)
+@pages
 def test_folded_text_can_be_read_everywhere(page):
-    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
+    text = markdown(page)
     found = DETAILS.findall(text)
     assert text.count("<details>") == text.count("</details>") == len(found)
     # A summary is HTML: Markdown and formulas would stand there as typed.
@@ -84,19 +83,15 @@ def slug(heading):
 
 def addresses(page):
     """Return the addresses of a page's headings."""
-    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
-    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", markdown(page), re.MULTILINE)}
 
 
 def links(page):
     """Return `(file, address)` of every link of a page into the book."""
-    text = markdown(page) if page.suffix == ".ipynb" else page.read_text()
-    return re.findall(r"\]\(([\w-]*(?:\.md|\.ipynb)?)(?:#([^)\s]+))?\)", text)
+    return re.findall(r"\]\(([\w-]*(?:\.md|\.ipynb)?)(?:#([^)\s]+))?\)", markdown(page))
 
 
-@pytest.mark.parametrize(
-    "page", [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")], ids=lambda path: path.name
-)
+@pages
 def test_links_lead_to_headings_that_exist(page):
     for file, address in links(page):
         target = BOOK / file if file else page
@@ -117,7 +112,7 @@ def test_the_glossary_and_the_chapters_link_to_each_other():
 def messages_of_the_package():
     """Return every text in the package's code, with `…` for what is filled in."""
     texts = []
-    for file in (BOOK.parent / "diffusion_core").glob("*.py"):
+    for file in (BOOK.parent / "diffusion_core").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]

@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from diffusion_core import data, default_weights_dir, files
+from diffusion_core import default_weights_dir
+from diffusion_core.runs import files
+from diffusion_core.sources import cifar10
 
 ROOT = Path(__file__).parent.parent
-CELL = "".join(
-    next(
-        cell["source"]
-        for cell in json.loads((ROOT / "book" / "01-data.ipynb").read_text())["cells"]
-        if cell["cell_type"] == "code"
-    )
-)
+CELLS = json.loads((ROOT / "book" / "01-data.ipynb").read_text())["cells"]
+CELL = "".join(next(cell["source"] for cell in CELLS if cell["cell_type"] == "code"))
 
 
 @pytest.fixture
@@ -75,7 +72,7 @@ def test_a_reader_who_wants_it_keeps_weights_and_cars_on_drive(colab, run_cell, 
     run_cell(use_drive=True)
     kept = tmp_path / "the reader's Drive" / "simple-diffusion"
     assert default_weights_dir().resolve() == kept / "weights"
-    data._write_cache(np.zeros((1, 32, 32, 3), np.uint8), 1, "train")
+    cifar10._write_cache(np.zeros((1, 32, 32, 3), np.uint8), 1, "train")
     assert [path.name for path in kept.iterdir()] == ["cifar10-automobile-train.npy"]
     assert not (tmp_path / "cache").exists()
 
@@ -86,7 +83,7 @@ def test_a_reader_who_refuses_goes_on_without_drive(colab, run_cell, monkeypatch
         run_cell(use_drive=True)
     assert files.drive_dir() is None
     assert default_weights_dir() == Path("weights")
-    assert data.cache_dir() == tmp_path / "cache" / "simple-diffusion"
+    assert cifar10.cache_dir() == tmp_path / "cache" / "simple-diffusion"
     # Asked again, the reader may agree.
     monkeypatch.setenv("COLAB_DRIVE", str(tmp_path / "the reader's Drive"))
     run_cell(use_drive=True)

@@ -1,21 +1,15 @@
 """Several devices and machines: the same batch gives the same losses as on one device."""
 
-import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from children import ROOT, answers, start
 
 from diffusion_core import __main__ as terminal
-from diffusion_core import compile_model, devices, predict, train, train_one
-
-ROOT = Path(__file__).parent.parent
-PATIENCE = 400
+from diffusion_core import compile_model, data, predict, train, train_one, training
+from diffusion_core.runs import devices
 
 # A tiny network and sixteen random cars, the same in every process.
 COMMON = """
@@ -25,7 +19,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import diffusion_core
-from diffusion_core import checkpoints, devices, make_model, normalize, predict, train
+from diffusion_core import make_model, normalize, predict, train
+from diffusion_core.runs import devices, states
 
 warnings.simplefilter("ignore")
 folder = Path(sys.argv[1])
@@ -39,8 +34,8 @@ MACHINE = (
     + """
 import runpy
 sys.argv = sys.argv[1:]
-pictures, written, write = [], [], checkpoints.write
-checkpoints.write = lambda *content: (written.append(1), write(*content))[1]
+pictures, written, write = [], [], states.write
+states.write = lambda *content: (written.append(1), write(*content))[1]
 diffusion_core.make_model = tiny
 diffusion_core.load_cars = lambda: cars
 diffusion_core.train = partial(train, callback=lambda e, m, h: pictures.append(predict(m, 2)))
@@ -94,36 +89,6 @@ print(json.dumps({"pictures": float(pictures), **{name: {
 FIRST_EPOCH = "state-000001-000000004.safetensors"
 
 
-def start(script, *arguments, backend, count=2):
-    environment = {
-        "KERAS_BACKEND": backend,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TQDM_DISABLE": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def answers(*processes):
-    """Wait for processes, none longer than `PATIENCE`, and return the last line of each."""
-    try:
-        ends = [process.communicate(timeout=PATIENCE) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, (_, messages) in zip(processes, ends, strict=True):
-        assert process.returncode == 0, messages[-3000:]
-    return [json.loads(output.splitlines()[-1]) for output, _ in ends]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("devices")
@@ -137,28 +102,24 @@ def machines(folder):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     run = ["--first", address, "--machines", 2, "--epochs", 2, "--batch-size", 4]
     run += ["--weights-dir", folder / "machines", "--this"]
-    example = ROOT / "examples" / "several_machines.py"
-    return answers(*(start(MACHINE, example, *run, this, backend="jax") for this in (0, 1)))
+    run = [ROOT / "examples" / "several_machines.py", *run]
+    return answers(*(start(MACHINE, *run, this, backend="jax", count=2) for this in (0, 1)))
 
 
 @pytest.fixture(scope="module")
-def on_jax(folder, machines):
-    return answers(start(TWO_DEVICES, folder, FIRST_EPOCH, backend="jax"))[0]
+def found(folder, machines, tmp_path_factory):
+    """What one and two devices answer on each backend; on JAX, going on where `machines` ended."""
+    folders = {"jax": folder, "tensorflow": tmp_path_factory.mktemp("tensorflow")}
+    return {
+        backend: answers(start(TWO_DEVICES, folder, FIRST_EPOCH, backend=backend, count=2))[0]
+        for backend, folder in folders.items()
+    }
 
 
-@pytest.fixture(scope="module")
-def on_tensorflow(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tensorflow")
-    return answers(start(TWO_DEVICES, folder, FIRST_EPOCH, backend="tensorflow"))[0]
-
-
-def test_one_machine_alone_writes(machines, folder):
+def test_one_machine_alone_writes_and_all_draw_the_same(machines, folder):
     assert [machine["written"] for machine in machines] == [2, 0]
-    found = sorted(path.name for path in (folder / "machines").glob("state-*"))
-    assert found == [FIRST_EPOCH, "state-000002-000000008.safetensors"]
-
-
-def test_all_machines_draw_the_same(machines):
+    states = sorted(path.name for path in (folder / "machines").glob("state-*"))
+    assert states == [FIRST_EPOCH, "state-000002-000000008.safetensors"]
     assert machines[0]["mean"] == machines[1]["mean"]
 
 
@@ -167,27 +128,22 @@ def test_machines_that_found_different_states_all_refuse(machines):
         assert f"this one state {number}" in machine["refusal"]
 
 
-@pytest.mark.parametrize("change", ["together", "from four to two"])
-def test_jax_takes_the_same_steps_on_any_number_of_devices(on_jax, change):
-    assert on_jax[change]["losses"] < 1e-5
-    assert 0 < on_jax[change]["weights"] < 1e-4
-
-
-@pytest.mark.parametrize("change", ["together", "from two to one"])
-def test_tensorflow_takes_the_same_steps_on_any_number_of_devices(on_tensorflow, change):
-    assert on_tensorflow[change]["losses"] < 1e-5
-    assert 0 < on_tensorflow[change]["weights"] < 1e-4
-
-
-def test_a_network_on_several_devices_draws_the_same(on_jax, on_tensorflow):
-    assert max(on_jax["pictures"], on_tensorflow["pictures"]) < 1e-3
+@pytest.mark.parametrize(
+    ("backend", "changes"),
+    [("jax", ("together", "from four to two")), ("tensorflow", ("together", "from two to one"))],
+)
+def test_any_number_of_devices_takes_the_same_steps_and_draws_the_same(found, backend, changes):
+    for change in changes:
+        assert found[backend][change]["losses"] < 1e-5
+        assert 0 < found[backend][change]["weights"] < 1e-4
+    assert found[backend]["pictures"] < 1e-3
 
 
 def test_the_copy_has_the_same_weights_and_leaves_the_first_alone(tiny):
     network = tiny(widths=(4,))
     copy = devices.spread(network, 1)
-    assert devices.is_spread(copy)
-    assert not devices.is_spread(network)
+    assert hasattr(copy, "placement")
+    assert not hasattr(network, "placement")
     assert copy.settings == network.settings
     assert [w.path for w in copy.weights] == [w.path for w in network.weights]
     for ours, theirs in zip(copy.get_weights(), network.get_weights(), strict=True):
@@ -200,17 +156,13 @@ def test_a_count_that_there_is_not_is_named(tiny, count):
         devices.spread(tiny(), count)
 
 
-def test_a_backend_that_cannot_is_named(tiny, monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ValueError, match=r"the backend is torch.*KERAS_BACKEND"):
-        devices.spread(tiny())
-
-
-def test_pytorch_of_which_keras_names_no_devices_has_none(monkeypatch):
+def test_pytorch_cannot_spread_and_keras_names_no_devices_of_it(tiny, monkeypatch):
     assert devices.device_names()
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     monkeypatch.delattr(keras.distribution, "list_devices")
     assert devices.device_names("gpu") == []
+    with pytest.raises(ValueError, match=r"the backend is torch.*KERAS_BACKEND"):
+        devices.spread(tiny())
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused_at_the_door(tiny, images, tmp_path):
@@ -246,7 +198,7 @@ def raiser(make_error):
 
 
 @pytest.mark.parametrize("make_error", FULL)
-def test_full_memory_in_a_step_names_a_batch_to_try(tiny, images, monkeypatch, make_error):
+def test_full_memory_names_a_number_to_try(tiny, images, monkeypatch, make_error):
     network = tiny()
     compile_model(network, 1)
     monkeypatch.setattr(network, "train_on_batch", raiser(make_error))
@@ -256,18 +208,22 @@ def test_full_memory_in_a_step_names_a_batch_to_try(tiny, images, monkeypatch, m
         train_one(network, images[:1])
 
 
-def test_the_batch_to_try_can_be_shared_out(tiny):
-    network = tiny()
-    network.device_count = 4
-    assert [devices.smaller_batch(network, size) for size in (64, 12, 8, 4)] == [32, 4, 4, 0]
-
-
 def test_another_error_of_a_step_stays_what_it_is(tiny, images, monkeypatch):
     network = tiny()
     compile_model(network, 1)
     monkeypatch.setattr(network, "train_on_batch", raiser(lambda: RuntimeError("INTERNAL: bug")))
     with pytest.raises(RuntimeError, match="INTERNAL"):
         train_one(network, images)
+
+
+def test_the_batch_to_try_can_be_shared_out(tiny, monkeypatch):
+    network = tiny(widths=(4,))
+    compile_model(network, 1)
+    network.device_count = 4
+    monkeypatch.setattr(network, "train_on_batch", raiser(MemoryError))
+    for size, advice in ((64, "=32,"), (12, "=4,"), (8, "=4,"), (4, "smaller widths")):
+        with pytest.raises(MemoryError, match=advice):
+            train_one(network, np.zeros((size, 8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize("make_error", FULL)
@@ -279,17 +235,17 @@ def test_full_memory_in_drawing_names_a_number_to_try(tiny, monkeypatch, make_er
 
 
 def test_the_terminal_says_it_in_one_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(terminal.training, "train", raiser(lambda: MemoryError("too full.")))
-    monkeypatch.setattr(terminal.data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(training, "train", raiser(lambda: MemoryError("too full.")))
+    monkeypatch.setattr(data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
     assert terminal.main(["train", "--epochs", "1", "--weights-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "diffusion_core train: too full.\n"
 
 
 def test_the_terminal_spreads_the_network(monkeypatch, tmp_path):
     trained = []
-    monkeypatch.setattr(terminal.training, "train", lambda model, *a, **k: trained.append(model))
-    monkeypatch.setattr(terminal.data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(training, "train", lambda model, *a, **k: trained.append(model))
+    monkeypatch.setattr(data, "load_cars", lambda: np.zeros((2, 32, 32, 3), np.uint8))
     command = ["train", "--epochs", "1", "--weights-dir", str(tmp_path)]
     assert terminal.main([*command, "--devices", "1"]) == 0
     assert terminal.main(command) == 0
-    assert [devices.is_spread(model) for model in trained] == [True, False]
+    assert [hasattr(model, "placement") for model in trained] == [True, False]

@@ -9,23 +9,14 @@ import pytest
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from diffusion_core import evaluation, make_model
-from diffusion_core.checkpoints import PRETRAINED, load_classifier
-from diffusion_core.data import LABELS, load_images
-from diffusion_core.evaluation import (
-    as_table,
-    classifier_features,
-    compare,
-    controls,
-    copying,
-    evaluate,
-    frechet_distance,
-    inception_features,
-    kernel_distance,
-    loss_by_noise_level,
-    nearest_training,
-    precision_recall,
-)
+from diffusion_core import data, evaluation, make_model
+from diffusion_core.evaluation import evaluate, frechet_distance
+from diffusion_core.page.tables import as_table
+from diffusion_core.sources import features
+from diffusion_core.sources.cifar10 import LABELS
+from diffusion_core.sources.features import classifier_features, load_classifier
+from diffusion_core.sources.measures import kernel_distance, nearest_training, precision_recall
+from diffusion_core.sources.pretrained import PRETRAINED
 
 RANDOM = np.random.default_rng(0)
 CLOUD = RANDOM.normal(size=(300, 6)) @ RANDOM.normal(size=(6, 6))
@@ -40,21 +31,15 @@ def test_the_frechet_distance_is_the_formula_with_a_matrix_root():
     assert frechet_distance(CLOUD, OTHER) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_frechet_distance_of_two_shifted_and_scaled_normals_is_known():
+def test_the_frechet_distance_is_known_of_shifted_normals_and_of_a_single_feature():
     far = 3 * (CLOUD - CLOUD.mean(0)) + CLOUD.mean(0) + 1
     expected = CLOUD.shape[1] + np.square(3 - 1) * np.trace(np.cov(CLOUD, rowvar=False))
     assert frechet_distance(far, CLOUD) == pytest.approx(expected)
     assert frechet_distance(CLOUD, CLOUD) == pytest.approx(0, abs=1e-9)
-
-
-def test_the_frechet_distance_of_one_feature_is_that_of_means_and_deviations():
     a, b = CLOUD[:, :1], OTHER[:, :1]
     expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
     assert frechet_distance(a, b) == pytest.approx(expected)
-
-
-def test_the_frechet_distance_bears_fewer_rows_than_features():
-    assert np.isfinite(frechet_distance(CLOUD[:3], OTHER))
+    assert np.isfinite(frechet_distance(CLOUD[:3], OTHER)), "fewer rows than features"
 
 
 def unbiased_kernel_distance(a, b):
@@ -65,9 +50,11 @@ def unbiased_kernel_distance(a, b):
 
 
 def test_the_kernel_distance_agrees_with_another_library():
-    distance, low, high = kernel_distance(CLOUD, OTHER)
+    distance, low, high = kernel_distance(CLOUD, OTHER, seed=3)
     assert distance == pytest.approx(unbiased_kernel_distance(CLOUD, OTHER), rel=1e-9)
     assert low < distance < high
+    assert kernel_distance(CLOUD, OTHER, seed=3) == (distance, low, high)
+    assert kernel_distance(CLOUD, OTHER, seed=4) != (distance, low, high)
 
 
 def test_the_kernel_distance_of_one_distribution_is_zero_within_its_interval():
@@ -89,11 +76,6 @@ def test_the_bootstrap_has_no_bias_and_the_width_of_fresh_samples():
     assert np.ptp(ends) == pytest.approx(np.ptp(spread), rel=0.25)
 
 
-def test_same_seed_same_interval():
-    assert kernel_distance(CLOUD, OTHER, seed=3) == kernel_distance(CLOUD, OTHER, seed=3)
-    assert kernel_distance(CLOUD, OTHER, seed=3) != kernel_distance(CLOUD, OTHER, seed=4)
-
-
 def test_precision_and_recall_of_clouds_whose_answer_is_plain():
     same = precision_recall(CLOUD, CLOUD)
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
@@ -106,22 +88,18 @@ def test_precision_and_recall_of_clouds_whose_answer_is_plain():
 
 def test_a_planted_copy_is_found_and_its_neighbour_is_not():
     training = RANDOM.normal(size=(200, 20))
-    rows = np.stack([training[17] + 0.01, RANDOM.normal(size=20)])
-    found = nearest_training(rows, training)
+    found = nearest_training(np.stack([training[17] + 0.01, RANDOM.normal(size=20)]), training)
     assert found["nearest"][0] == 17
     assert found["copied"].tolist() == [True, False]
-
-
-def test_the_ratio_is_the_nearest_distance_over_the_mean_of_the_next_fifty():
-    training = np.arange(1.0, 101.0)[:, None]
-    found = nearest_training(np.array([[0.0]]), training)
+    # The nearest distance over the mean of the next fifty.
+    found = nearest_training(np.array([[0.0]]), np.arange(1.0, 101.0)[:, None])
     assert found["ratio"][0] == pytest.approx(1 / np.mean(np.arange(2, 52)))
 
 
 def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
     training = cars[:100]
     pictures = np.stack([training[40], training[7][:, ::-1]])
-    for found in copying({"pictures": pictures}, training)["pictures"].values():
+    for found in evaluation.copying({"pictures": pictures}, training)["pictures"].values():
         assert found["nearest"].tolist() == [40, 107]
         assert found["copied"].all()
 
@@ -129,7 +107,7 @@ def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
 def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
     unchanged = keras.Input((8, 8, 3)), keras.Input((1,)), keras.Input((1,))
     network = keras.Model(unchanged, keras.layers.Identity()(unchanged[0]))
-    losses = loss_by_noise_level(network, np.zeros((64, 8, 8, 3), np.float32))
+    losses = evaluation.loss_by_noise_level(network, np.zeros((64, 8, 8, 3), np.float32))
     # A grey picture is zero, so its direction is minus the noise: E|epsilon| = sqrt(2/pi).
     np.testing.assert_allclose(losses, np.sqrt(2 / np.pi), rtol=0.02)
     assert losses.shape == (16,)
@@ -137,12 +115,12 @@ def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
 
 def test_the_controls_are_what_their_names_say(cars):
     trucks = cars[::-1]
-    sets = controls(cars, trucks)
+    sets = features.controls(cars, trucks)
     size = min(len(cars), 1000)
     assert {(images.dtype, images.shape[1:]) for images in sets.values()} == {
         (np.dtype(np.uint8), (32, 32, 3))
     }
-    np.testing.assert_array_equal(sets[evaluation.FLOOR], cars[:1000])
+    np.testing.assert_array_equal(sets[features.FLOOR], cars[:1000])
     np.testing.assert_array_equal(sets["real trucks"], trucks[:1000])
     first = {image.tobytes() for image in cars[:100]}
     assert all(image.tobytes() in first for image in sets["copies of 100 training cars"])
@@ -164,7 +142,7 @@ def test_the_shipped_classifier_is_the_one_that_was_measured():
 
 
 def test_the_shipped_classifier_knows_the_ten_classes(real_folder):
-    images = [load_images(label, "test", real_folder)[:100] for label in LABELS]
+    images = [data.load_images(label, "test", real_folder)[:100] for label in LABELS]
     pixels = np.concatenate(images).astype(np.float32) / 127.5 - 1
     logits = load_classifier().predict(pixels, verbose=0)[1]
     assert (logits.argmax(1) == np.repeat(np.arange(10), 100)).mean() > 0.86
@@ -180,27 +158,26 @@ def test_features_do_not_depend_on_the_batch(cars):
 def test_inception_features_are_those_of_the_enlarged_pictures(cars, monkeypatch):
     image = keras.Input((299, 299, 3))
     stand_in = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
-    monkeypatch.setattr(evaluation, "_inception", lambda: stand_in)
-    features = inception_features(cars[:60])
-    np.testing.assert_allclose(features, (cars[:60] / 127.5 - 1).mean((1, 2)), atol=1e-2)
+    monkeypatch.setattr(features, "_inception", lambda: stand_in)
+    found = features.inception_features(cars[:60])
+    np.testing.assert_allclose(found, (cars[:60] / 127.5 - 1).mean((1, 2)), atol=1e-2)
 
 
 @pytest.fixture
 def small_evaluation(cars, monkeypatch):
     """`evaluate` on 100 training cars, 60 held-out ones and 60 pictures."""
-    monkeypatch.setattr(evaluation, "COMPARED", 60)
-    monkeypatch.setattr(
-        evaluation,
-        "load_cars",
-        lambda split="train": cars[:100] if split == "train" else cars[-60:],
-    )
+    for module in (evaluation, features):
+        monkeypatch.setattr(module, "COMPARED", 60)
+    splits = {"train": cars[:100], "test": cars[-60:]}
+    monkeypatch.setattr(evaluation, "load_cars", lambda split="train": splits[split])
     monkeypatch.setattr(evaluation, "load_images", lambda label, split: cars[200:260])
-    return evaluate(make_model(widths=(4, 8)), n=70)
+    return evaluate.__wrapped__(make_model(widths=(4, 8)), n=70)
 
 
 def test_evaluate_measures_generated_cars_and_every_control(small_evaluation):
-    found = small_evaluation
-    names = ["generated", "generated, the first 1,000", evaluation.FLOOR]
+    # What it found can be written down.
+    found = json.loads(json.dumps(small_evaluation))
+    names = ["generated", "generated, the first 1,000", features.FLOOR]
     assert list(found["quality"])[:3] == names
     assert [found["quality"][name]["pictures"] for name in names] == [70, 60, 60]
     assert found["copying"]["copies of 100 training cars"] == {"pixels": 1, "features": 1}
@@ -209,33 +186,40 @@ def test_evaluate_measures_generated_cars_and_every_control(small_evaluation):
         ratios = [pair["ratio"] for pair in closest]
         assert ratios == sorted(ratios)
         assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 70 for pair in closest)
-
-
-def test_what_evaluate_found_can_be_written_down_and_shown(small_evaluation):
-    found = json.loads(json.dumps(small_evaluation))
     table = as_table(found).splitlines()
-    floor = next(line for line in table if line.startswith(f"| {evaluation.FLOOR} "))
+    floor = next(line for line in table if line.startswith(f"| {features.FLOOR} "))
     assert floor.split("|")[4].strip() == "1.0"
     assert len(table) == 3 * 2 + 2 * len(found["quality"]) + len(found["copying"]) + 2
 
 
 def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypatch):
     monkeypatch.setattr(evaluation, "COMPARED", 40)
-    row = compare(cars[:80], cars[100:160])
+    row = evaluation.compare(cars[:80], cars[100:160])
     expected = precision_recall(classifier_features(cars[:40]), classifier_features(cars[100:160]))
     assert row["pictures"] == 80
     assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_picture_at_two_fifths_of_the_usual_distance_is_no_copy():
+    angle = np.linspace(0, 2 * np.pi, 60)
+    ring = 10 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    found = nearest_training(np.array([[0.0, 0.0]]), np.vstack([[[4.0, 0.0]], ring]))
+    assert found["ratio"] == pytest.approx(0.4)
+    assert not found["copied"][0]
+
+
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (lambda: frechet_distance(CLOUD, OTHER[:, :3]), r"shapes.*expected \(n, d\)"),
-        (lambda: frechet_distance(CLOUD[0], OTHER), r"shapes.*expected \(n, d\)"),
+        (lambda: frechet_distance(CLOUD, OTHER[:, :3]), r"shapes.*as many columns"),
+        (lambda: frechet_distance(CLOUD[0], OTHER), r"shape.*expected rows \(n, d\)"),
         (lambda: kernel_distance(CLOUD[:1], OTHER), "1 and 200 rows; expected at least 2"),
         (lambda: precision_recall(CLOUD[:6], OTHER), "6 and 200 rows; expected at least 7"),
         (lambda: precision_recall(CLOUD * np.nan, OTHER), "NaN"),
-        (lambda: nearest_training(CLOUD, CLOUD[:50]), "50 training rows; expected more than 50"),
+        (
+            lambda: nearest_training(CLOUD, CLOUD[:50]),
+            "300 and 50 rows; expected at least 1 and 51",
+        ),
         (lambda: classifier_features(np.zeros((2, 32, 32, 3))), "float64.*expected uint8"),
         (lambda: classifier_features(np.zeros((0, 32, 32, 3), np.uint8)), "at least one"),
         (lambda: classifier_features(np.zeros((2, 8, 8, 3), np.uint8)), r"\(2, 8, 8, 3\)"),

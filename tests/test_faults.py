@@ -1,13 +1,12 @@
 """Faults that were found once, each with the behaviour that took its place."""
 
 import gc
-import os
+import importlib.util
 import re
-import signal
-import threading
 import time
 import tracemalloc
 import weakref
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,27 +20,17 @@ from diffusion_core import (
     predict,
     predict_step,
 )
-from diffusion_core.checkpoints import load_classifier
-from diffusion_core.evaluation import classifier_features, evaluate, kernel_distance
-from diffusion_core.figures import stepper
-from diffusion_core.files import remove_leftovers, write_atomically
-from diffusion_core.notebook import begin_chapter
-
-# What the configuration of a state held before these faults were mended.
-OLD = "image_shape widths blocks residual precision batch_size learning_rate loss noise_levels seed"
-OLD = {*OLD.split(), "images", "images_sha256"}
+from diffusion_core.__main__ import main
+from diffusion_core.evaluation import evaluate, kernel_distance
+from diffusion_core.page.figures import stepper
+from diffusion_core.page.notebook import begin_chapter
+from diffusion_core.sources.features import classifier_features, load_classifier
 
 
 @pytest.fixture(autouse=True)
 def _quick(request):
     if "compilation" not in request.node.name:
         request.getfixturevalue("without_xla")
-
-
-@pytest.fixture
-def newest(tmp_path):
-    """Find the newest state of that folder."""
-    return lambda: max((tmp_path / "run").glob("state-*"))
 
 
 @pytest.fixture
@@ -58,13 +47,6 @@ def peak_of(call):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
-
-
-# --- training -----------------------------------------------------------------------------------
-
-
-def stop():
-    signal.raise_signal(signal.SIGINT)
 
 
 def fail():
@@ -155,50 +137,7 @@ def test_the_measure_does_not_follow_the_precision(policy):
     assert classifier_features(cars).dtype == np.float32
 
 
-# --- files, pages and the terminal --------------------------------------------------------------
-
-
-def test_four_threads_may_write_one_file(tmp_path):
-    failed = []
-
-    def write_often():
-        for _ in range(25):
-            try:
-                write_atomically(tmp_path / "file", b"whole")
-            except OSError as error:
-                failed.append(error)
-
-    threads = [threading.Thread(target=write_often) for _ in range(4)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    assert failed == []
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
-
-
-def test_a_link_and_the_mode_of_a_file_stay(tmp_path):
-    (tmp_path / "disk").mkdir()
-    target, link = tmp_path / "disk" / "target", tmp_path / "link"
-    link.symlink_to(target)
-    before = os.umask(0o027)
-    try:
-        write_atomically(link, b"new")
-        assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"new", 0o640)
-        target.chmod(0o600)
-        write_atomically(link, b"newer")
-    finally:
-        os.umask(before)
-    assert link.is_symlink()
-    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"newer", 0o600)
-
-
-def test_what_is_half_written_can_be_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "replace", lambda *_: os._exit(0))
-    if not (child := os.fork()):
-        write_atomically(tmp_path / "state-000001-000000002.safetensors", b"half")
-    os.waitpid(child, 0)
-    assert len(list(tmp_path.glob(".state-*"))) == 1
-    remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+# --- pages and the terminal --------------------------------------------------------------
 
 
 def test_equal_steppers_have_ids_of_their_own(monkeypatch):
@@ -214,3 +153,27 @@ def test_equal_steppers_have_ids_of_their_own(monkeypatch):
         ids.append(re.findall(r'div id="(.+?)"', "".join(pages)))
     assert len(set(ids[0])) == 2
     assert ids[0] == ids[1]
+
+
+def test_more_cars_than_there_are_end_in_a_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CIFAR10_DIR", "stand-in")
+    monkeypatch.setattr(keras.Model, "train_on_batch", lambda *_: fail())
+    line = ["train", "--epochs=1", "--images=9999", f"--weights-dir={tmp_path / 'run'}"]
+    assert main(line) == 1
+    assert "--images is 9999" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_rate_of_the_classifier_ends_at_zero(monkeypatch):
+    path = Path(__file__).parent.parent / "tools" / "classifier.py"
+    spec = importlib.util.spec_from_file_location("classifier_tool", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    pictures = np.zeros((12_800, 1, 1, 1)), np.zeros(12_800)
+    monkeypatch.setattr(tool, "load_all", lambda split: pictures)
+    found = []
+    monkeypatch.setattr(keras.optimizers, "SGD", lambda rule, **_: found.append(rule) or fail())
+    with pytest.raises(RuntimeError):
+        tool.main()
+    rates = [float(found[0](step)) for step in (0, 200, 999, 1000)]
+    assert rates == pytest.approx([0.01, 0.1, 0, 0], abs=1e-6)

@@ -10,17 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion_core import cosine_schedule, linear_schedule
-from diffusion_core.figures import (
-    begin_page,
-    figure_pixels,
-    image_grid,
-    plot_histories,
-    plot_schedules,
-    png_bytes,
-    show_images,
-    stepper,
-    strip,
-)
+from diffusion_core.page import figures
 
 RED, BLUE = (np.full((4, 6, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 0, 255]))
 
@@ -42,7 +32,7 @@ def picture(uri):
 
 
 def test_a_grid_lays_pictures_out_row_by_row_with_white_gaps():
-    grid = image_grid(np.stack([RED, BLUE, RED]), columns=2)
+    grid = figures.image_grid(np.stack([RED, BLUE, RED]), columns=2)
     assert grid.shape == (9, 13, 3)
     assert (grid[:4, :6] == RED).all()
     assert (grid[:4, 7:] == BLUE).all()
@@ -52,51 +42,48 @@ def test_a_grid_lays_pictures_out_row_by_row_with_white_gaps():
     assert (grid[5:, 7:] == 255).all(), "the place of the missing fourth picture is white"
 
 
-def test_a_grid_is_scaled_pixel_by_pixel():
-    grid = image_grid(RED[None], scale=3)
-    assert grid.shape == (12, 18, 3)
-
-
-def test_a_grid_takes_floats_and_clips_them():
-    grid = image_grid(np.array([[[[-2.0, 0.0, 2.0]]]], np.float32))
+def test_a_grid_is_scaled_pixel_by_pixel_and_takes_floats_and_clips_them():
+    assert figures.image_grid(RED[None], scale=3).shape == (12, 18, 3)
+    grid = figures.image_grid(np.array([[[[-2.0, 0.0, 2.0]]]], np.float32))
     assert grid.tolist() == [[[0, 128, 255]]]
 
 
-@pytest.mark.parametrize(("columns", "scale"), [(0, 1), (1, 0)])
-def test_a_grid_needs_numbers_of_at_least_one(columns, scale):
-    with pytest.raises(ValueError, match="expected at least 1"):
-        image_grid(RED[None], columns, scale)
-
-
-@pytest.mark.parametrize("images", [np.zeros((0, 4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])
-def test_a_grid_needs_pictures(images):
-    with pytest.raises(ValueError, match=r"expected \(n, height, width, 3\)"):
-        image_grid(images)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((RED[None], 0, 1), "expected at least 1"),
+        ((RED[None], 1, 0), "expected at least 1"),
+        ((np.zeros((0, 4, 4, 3), np.uint8),), r"expected \(n, height, width, 3\)"),
+        ((np.zeros((4, 4), np.uint8),), r"expected \(n, height, width, 3\)"),
+    ],
+)
+def test_a_grid_needs_pictures_and_numbers_of_at_least_one(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        figures.image_grid(*arguments)
 
 
 def test_png_bytes_are_lossless():
-    assert (np.asarray(Image.open(io.BytesIO(png_bytes(BLUE)))) == BLUE).all()
+    assert (np.asarray(Image.open(io.BytesIO(figures.png_bytes(BLUE)))) == BLUE).all()
 
 
 def test_shown_images_carry_their_alt_text_escaped():
-    (image,) = tags(show_images(np.stack([RED, BLUE]), alt='red "and" <blue>', columns=2), "img")
+    (image,) = tags(
+        figures.show_images(np.stack([RED, BLUE]), alt='red "and" <blue>', columns=2), "img"
+    )
     assert image["alt"] == 'red "and" <blue>'
     assert picture(image["src"]).shape == (4, 13, 3)
 
 
-def test_a_strip_labels_every_picture():
-    shown = strip(np.stack([RED, BLUE]), ["one", "two"], alt="colours")
+def test_a_strip_labels_every_picture_and_needs_a_label_for_each():
+    shown = figures.strip(np.stack([RED, BLUE]), ["one", "two"], alt="colours")
     assert [image["alt"] for image in tags(shown, "img")] == ["colours: one", "colours: two"]
     assert "<figcaption" in shown.data
-
-
-def test_a_strip_needs_a_label_for_every_picture():
     with pytest.raises(ValueError, match="2 pictures and 1 labels"):
-        strip(np.stack([RED, BLUE]), ["one"], alt="colours")
+        figures.strip(np.stack([RED, BLUE]), ["one"], alt="colours")
 
 
 def test_a_stepper_holds_every_frame_and_label():
-    shown = stepper([RED, BLUE], ["red", "blue"], alt="a colour")
+    shown = figures.stepper([RED, BLUE], ["red", "blue"], alt="a colour")
     (slider,) = tags(shown, "input")
     assert (slider["min"], slider["max"], slider["aria-valuetext"]) == ("0", "1", "red")
     (image,) = tags(shown, "img")
@@ -108,7 +95,7 @@ def test_a_stepper_holds_every_frame_and_label():
 
 
 def test_a_stepper_cannot_be_ended_by_its_own_labels():
-    shown = stepper([RED], ["</script><b>"], alt="</script>")
+    shown = figures.stepper([RED], ["</script><b>"], alt="</script>")
     assert shown.data.count("</script>") == 1
     assert not tags(shown, "b")
 
@@ -116,10 +103,10 @@ def test_a_stepper_cannot_be_ended_by_its_own_labels():
 def test_the_same_stepper_is_the_same_page():
     pages = []
     for _ in range(2):
-        begin_page()
-        pages.append(stepper([RED], ["a"], "b").data)
+        figures.begin_page()
+        pages.append(figures.stepper([RED], ["a"], "b").data)
     assert pages[0] == pages[1]
-    assert stepper([RED], ["a"], "b").data != stepper([BLUE], ["a"], "b").data
+    assert figures.stepper([RED], ["a"], "b").data != figures.stepper([BLUE], ["a"], "b").data
 
 
 @pytest.mark.parametrize(
@@ -133,27 +120,24 @@ def test_the_same_stepper_is_the_same_page():
 )
 def test_a_stepper_refuses(frames, labels, message):
     with pytest.raises(ValueError, match=message):
-        stepper(frames, labels, alt="")
+        figures.stepper(frames, labels, alt="")
 
 
 def test_a_figure_becomes_pixels_and_is_closed():
     figure, _ = plt.subplots(figsize=(2, 1), dpi=50)
-    pixels = figure_pixels(figure)
+    pixels = figures.figure_pixels(figure)
     assert pixels.shape == (50, 100, 3)
     assert pixels.dtype == np.uint8
     assert not plt.fignum_exists(figure.number)
 
 
-def test_schedules_are_drawn_as_they_are():
-    figure = plot_schedules({"linear": linear_schedule(4), "cosine": cosine_schedule(4)})
+def test_schedules_and_histories_are_drawn_as_they_are():
+    figure = figures.plot_schedules({"linear": linear_schedule(4), "cosine": cosine_schedule(4)})
     noise, signal, *_ = figure.axes[0].lines
     np.testing.assert_allclose(noise.get_ydata(), [1, 0.75, 0.5, 0.25, 0])
     np.testing.assert_allclose(signal.get_ydata(), [0, 0.25, 0.5, 0.75, 1])
-    plt.close(figure)
-
-
-def test_histories_can_be_drawn_as_the_error_of_the_direction():
     history = {"epoch": [1, 2], "loss": [0.5, 0.25]}
-    figure = plot_histories({"a run": history}, timesteps=16)
+    figure = figures.plot_histories({"a run": history}, timesteps=16)
+    # The error of the direction.
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [8, 4])
-    plt.close(figure)
+    plt.close("all")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from diffusion_core import cosine_schedule, forward_noise, gaussian_noise, linear_schedule
+from diffusion_core import cosine_schedule, forward, forward_noise, gaussian_noise, linear_schedule
 
 
 @pytest.fixture(scope="module")
@@ -92,56 +92,20 @@ def test_the_images_given_are_left_as_they_were(images, noise):
 
 
 @pytest.mark.parametrize(
-    ("t", "error", "message"),
+    ("t", "message"),
     [
-        (-1, ValueError, "t reaches from -1 to -1; expected steps from 0 to 15"),
-        (16, ValueError, "t reaches from 16 to 16; expected steps from 0 to 15"),
-        (np.arange(16) + 1, ValueError, "t reaches from 1 to 16"),
-        (np.arange(3), ValueError, r"t has the shape \(3,\); expected one step, or one for each"),
-        (np.zeros((16, 1), int), ValueError, r"t has the shape \(16, 1\)"),
-        (0.5, TypeError, "t is float64; expected integer steps"),
-        (True, TypeError, "t is bool; expected integer steps"),
-        (None, TypeError, "expected integer steps"),
+        (16, "t reaches from 16 to 16; expected steps from 0 to 15"),
+        (np.arange(3), r"t has the shape \(3,\); expected one step, or one for each"),
     ],
 )
-def test_a_wrong_step_is_refused(images, t, error, message):
-    with pytest.raises(error, match=message):
+def test_steps_that_do_not_fit_are_refused(images, t, message):
+    with pytest.raises(ValueError, match=message):
         forward_noise(images, t)
 
 
-def _with_nan(shape):
-    array = np.zeros(shape, np.float32)
-    array.flat[0] = np.nan
-    return array
-
-
-BAD_IMAGES = [
-    (np.zeros((2, 8, 8, 3), np.uint8), TypeError, "images are uint8; expected float32"),
-    (np.zeros((2, 8, 8, 3)), TypeError, "images are float64; expected float32"),
-    (np.zeros((8, 8, 3), np.float32), ValueError, r"the shape \(8, 8, 3\); expected \(n, height"),
-    (np.zeros((0, 8, 8, 3), np.float32), ValueError, "at least one image"),
-    (np.full((2, 8, 8, 3), 1.5, np.float32), ValueError, "images reach from 1.5 to 1.5"),
-    (np.full((2, 8, 8, 3), -2, np.float32), ValueError, r"expected values in \[-1, 1\]"),
-    (_with_nan((2, 8, 8, 3)), ValueError, r"expected values in \[-1, 1\]"),
-]
-
-
-@pytest.mark.parametrize(("bad", "error", "message"), BAD_IMAGES)
-def test_wrong_images_are_refused(bad, error, message):
-    with pytest.raises(error, match=message):
-        forward_noise(bad, 0)
-
-
 def test_noise_of_another_shape_is_refused(images):
-    with pytest.raises(
-        ValueError, match=r"noise has the shape \(8, 8, 3\); expected finite numbers \(16, 8"
-    ):
+    with pytest.raises(ValueError, match=r"noise has the shape \(8, 8, 3\); .* \(16, 8, 8, 3\)"):
         forward_noise(images, 0, noise=np.zeros((8, 8, 3)))
-
-
-def test_noise_that_is_not_a_number_is_refused(images):
-    with pytest.raises(ValueError, match="noise"):
-        forward_noise(images, 0, noise=_with_nan(images.shape))
 
 
 # --- gaussian_noise -----------------------------------------------------------------------------
@@ -181,18 +145,10 @@ def test_the_first_numbers_never_change():
     np.testing.assert_allclose(noise.ravel(), [-0.53546134, -0.8413931, -0.99639035], rtol=1e-6)
 
 
-def test_fewer_pictures_are_the_first_of_more():
-    np.testing.assert_array_equal(gaussian_noise(3, seed=5), gaussian_noise(10, seed=5)[:3])
-
-
-def test_first_skips_the_pictures_before():
-    np.testing.assert_array_equal(
-        gaussian_noise(4, seed=5, first=6), gaussian_noise(10, seed=5)[6:]
-    )
-
-
-def test_an_odd_number_of_values_is_fine():
-    assert gaussian_noise(2, (3, 1, 1)).shape == (2, 3, 1, 1)
+def test_fewer_pictures_are_a_part_of_more():
+    ten = gaussian_noise(10, seed=5)
+    np.testing.assert_array_equal(gaussian_noise(3, seed=5), ten[:3])
+    np.testing.assert_array_equal(gaussian_noise(4, seed=5, first=6), ten[6:])
 
 
 def test_noise_is_always_finite():
@@ -241,19 +197,17 @@ def test_neighbouring_values_of_one_picture_are_independent(axis):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("arguments", "message"),
     [
-        ({"n": 0}, ValueError, "n is 0; expected a whole number from 1"),
-        ({"n": -3}, ValueError, "n is -3"),
-        ({"n": 2.0}, TypeError, "n is 2.0; expected a whole number"),
-        ({"n": True}, TypeError, "n is True"),
-        ({"n": 1, "seed": -1}, ValueError, "seed is -1; expected a whole number from 0"),
-        ({"n": 1, "seed": 2**32}, ValueError, "seed is 4294967296"),
-        ({"n": 1, "seed": "0"}, TypeError, "seed is '0'; expected a whole number"),
-        ({"n": 1, "seed": None}, TypeError, "seed is None"),
-        ({"n": 1, "first": -1}, ValueError, "first is -1"),
+        ({"n": 2**20}, r"n is 1048576 and image_shape \(32, 32, 3\), which makes .* at most 5368"),
+        ({"n": 2, "first": 2**32 - 1}, "first is 4294967295; .* from 0 to 4294967294"),
     ],
 )
-def test_wrong_numbers_are_refused(arguments, error, message):
-    with pytest.raises(error, match=message):
+def test_more_than_there_is_of_a_seed_or_of_memory_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
         gaussian_noise(**arguments)
+
+
+def test_no_hash_makes_infinite_noise(monkeypatch):
+    monkeypatch.setattr(forward, "_pcg3d", lambda seed, *rest: (np.zeros((1, 6)),) * 2)
+    assert np.isfinite(gaussian_noise(1, (2, 2, 3))).all()

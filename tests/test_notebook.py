@@ -2,7 +2,7 @@ import ipywidgets
 import pytest
 from PIL import Image
 
-from diffusion_core import notebook
+from diffusion_core.page import notebook
 
 
 @pytest.fixture
@@ -18,54 +18,37 @@ def plain_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_machine_without_a_gpu_gets_the_quick_budget(monkeypatch, capsys):
+def test_a_gpu_decides_on_the_budget_and_the_environment_overrides_it(monkeypatch, capsys):
+    monkeypatch.setattr(notebook.keras.distribution, "list_devices", lambda kind: ["gpu:0"])
+    assert notebook.begin_chapter() == "full"
     monkeypatch.setattr(notebook.keras.distribution, "list_devices", lambda kind: [])
     assert notebook.begin_chapter() == "quick"
     assert "budget: quick" in capsys.readouterr().out
-
-
-def test_a_machine_with_a_gpu_gets_the_full_budget(monkeypatch):
-    monkeypatch.setattr(notebook.keras.distribution, "list_devices", lambda kind: ["gpu:0"])
-    assert notebook.begin_chapter() == "full"
-
-
-def test_the_environment_overrides_the_budget(monkeypatch):
     monkeypatch.setenv("SIMPLE_DIFFUSION_BUDGET", "full")
     assert notebook.begin_chapter() == "full"
-
-
-def test_an_unknown_budget_is_refused(monkeypatch):
     monkeypatch.setenv("SIMPLE_DIFFUSION_BUDGET", "huge")
     with pytest.raises(ValueError, match=r"'huge'; expected \"quick\" or \"full\""):
         notebook.begin_chapter()
 
 
-def test_the_stand_in_is_announced_in_a_box(monkeypatch, shown):
+def test_the_stand_in_is_announced_in_a_box_and_real_cars_are_not(monkeypatch, shown, tmp_path):
+    monkeypatch.setenv("CIFAR10_DIR", str(tmp_path))
+    notebook.begin_chapter()
+    assert shown == []
     monkeypatch.setenv("CIFAR10_DIR", "stand-in")
     notebook.begin_chapter()
     assert "stand-in cars" in shown[0].data
 
 
-def test_real_cars_need_no_box(monkeypatch, shown, tmp_path):
-    monkeypatch.setenv("CIFAR10_DIR", str(tmp_path))
-    notebook.begin_chapter()
-    assert shown == []
-
-
 def test_the_static_page_shows_the_first_result_and_no_dead_control(monkeypatch, shown):
     monkeypatch.setenv("SIMPLE_DIFFUSION_STATIC", "1")
-    notebook.explore(lambda seed, steps: (seed, steps), seed=(0, 8), steps=[16, 4])
-    assert shown[0] == (4, 16)
-    assert "controls move: seed, steps" in shown[1].data
-    assert len(shown) == 2
-
-
-def test_a_control_may_have_a_label_of_its_own_on_the_static_page_too(monkeypatch, shown):
-    monkeypatch.setenv("SIMPLE_DIFFUSION_STATIC", "1")
     labelled = ipywidgets.IntSlider(value=3, description="Seed of the noise")
-    notebook.explore(lambda seed: seed, seed=labelled)
-    assert shown[0] == 3
-    assert "controls move: Seed of the noise" in shown[1].data
+    notebook.explore(
+        lambda seed, steps, other: (seed, steps, other), seed=(0, 8), steps=[16, 4], other=labelled
+    )
+    assert shown[0] == (4, 16, 3)
+    assert "controls move: seed, steps, Seed of the noise" in shown[1].data
+    assert len(shown) == 2
 
 
 def test_a_live_control_calls_the_function_with_its_new_value(shown):
@@ -83,13 +66,12 @@ def test_a_chapter_ends_with_its_time(capsys):
     assert "this chapter took 0 min 0 s" in capsys.readouterr().out
 
 
-def test_what_was_recorded_is_found_in_the_package():
+def test_what_was_recorded_is_found_in_the_package_and_pictures_come_as_pixels(
+    monkeypatch, tmp_path
+):
     assert notebook.recorded("peers-training")["rows"]
     with pytest.raises(ValueError, match=r"nothing is recorded as fast\.json"):
         notebook.recorded("fast")
-
-
-def test_a_recorded_picture_comes_as_pixels(monkeypatch, tmp_path):
     Image.new("RGB", (3, 2), "red").save(tmp_path / "sheet.png")
     monkeypatch.setattr(notebook.resources, "files", lambda package: tmp_path)
     assert notebook.recorded("sheet.png").tolist() == [[[255, 0, 0]] * 3] * 2

@@ -5,23 +5,21 @@ import numpy as np
 import pytest
 
 from diffusion_core import (
-    checkpoints,
     compile_model,
-    devices,
     draw_batch,
     linear_schedule,
     predict,
     train,
     train_one,
 )
+from diffusion_core.runs import devices, states
+from diffusion_core.runs.averaging import averages
 
 STEPS = 200
+pytestmark = pytest.mark.usefixtures("without_xla")
 HALF = ("mixed_float16", "mixed_bfloat16")
 
-
-@pytest.fixture(autouse=True)
-def _quick(without_xla):
-    pass
+policies = pytest.mark.parametrize("policy", HALF)
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +53,22 @@ def values(variables):
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-@pytest.mark.parametrize("policy", HALF)
-def test_half_precision_computes_the_layers_and_keeps_float32_weights(make, policy):
+def assert_same(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@policies
+def test_half_precision_computes_the_layers_of_a_network_and_of_its_copy(make, policy):
     network = make(policy)
-    convolution = network.get_layer("middle_1_conv_1")
-    assert convolution.compute_dtype == policy.removeprefix("mixed_")
-    assert {str(weight.dtype) for weight in network.weights} == {"float32"}
+    for one in (network, devices.spread(network, 1)):
+        assert one.dtype_policy.name == policy
+        assert one.get_layer("middle_1_conv_1").compute_dtype == policy.removeprefix("mixed_")
+        assert one.get_layer("time_1").compute_dtype == "float32"
+        assert {str(weight.dtype) for weight in one.weights} == {"float32"}
 
 
-@pytest.mark.parametrize("policy", HALF)
+@policies
 def test_the_loss_curve_is_that_of_float32(runs, policy):
     losses, exact = runs[policy][0], runs["float32"][0]
     assert np.isfinite(losses).all()
@@ -84,14 +89,14 @@ def test_drawings_are_those_of_float32(runs, make, policy, tolerance):
     np.testing.assert_allclose(drawn, predict(exact, 4), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("policy", HALF)
+@policies
 def test_a_step_of_no_size_changes_no_bit(make, images, policy):
     level = np.full((len(images), 1), 0.3, np.float32)
     answer = values([make(policy)([images, level, level])])[0]
     np.testing.assert_array_equal(answer, images)
 
 
-@pytest.mark.parametrize("policy", HALF)
+@policies
 def test_noise_levels_are_told_apart_as_in_float32(make, policy):
     levels = np.linspace(0, 1, 1001, dtype=np.float32)[:, None]
 
@@ -102,7 +107,7 @@ def test_noise_levels_are_told_apart_as_in_float32(make, policy):
     np.testing.assert_array_equal(seen(make(policy)), seen(make("float32")))
 
 
-@pytest.mark.parametrize("policy", HALF)
+@policies
 def test_the_naive_network_answers_in_float32_too(make, images, policy):
     question, _ = draw_batch(images, linear_schedule(), 0, 0)
     assert make(policy, residual=False)(question).dtype == "float32"
@@ -118,19 +123,16 @@ def test_a_saved_state_holds_the_loss_scale(make, images, tmp_path):
     compile_model(network, 10)
     train_one(network, images)
     network.optimizer.dynamic_scale.assign(8.0)
-    tensors, about = checkpoints.snapshot(network, {"history": {"epoch": []}})
-    path = checkpoints.write(tmp_path, tensors, about)
+    tensors, about = states.snapshot(network, {"history": {"epoch": []}})
+    path = states.write(tmp_path, tensors, about)
     fresh = make("mixed_float16")
     compile_model(fresh, 10)
-    checkpoints.restore(fresh, path)
+    states.restore(fresh, states.read(path)[0], path)
     assert float(fresh.optimizer.dynamic_scale) == 8.0
     assert [train_one(fresh, images) for _ in range(3)] == [
         train_one(network, images) for _ in range(3)
     ]
-    for one, other in zip(
-        values(checkpoints.averages(fresh)), values(checkpoints.averages(network)), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
+    assert_same(values(averages(fresh)), values(averages(network)))
 
 
 def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
@@ -140,18 +142,10 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
     before = values(network.trainable_variables)
     assert np.isfinite(train_one(network, images))
     assert float(network.optimizer.dynamic_scale) == np.float32(1e38) / 2
-    for one, other in zip(before, values(network.trainable_variables), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(before, values(network.trainable_variables))
 
 
 def test_a_run_goes_on_in_its_own_precision_only(make, images, tmp_path):
     train(make("mixed_bfloat16"), images, epochs=1, batch_size=8, weights_dir=tmp_path)
     with pytest.raises(ValueError, match="precision is 'float32' and was 'mixed_bfloat16'"):
         train(make("float32"), images, epochs=2, batch_size=8, weights_dir=tmp_path)
-
-
-def test_a_network_on_several_devices_keeps_its_precision(make):
-    network = devices.spread(make("mixed_float16"), 1)
-    assert network.dtype_policy.name == "mixed_float16"
-    assert network.get_layer("middle_1_conv_1").compute_dtype == "float16"
-    assert network.get_layer("time_1").compute_dtype == "float32"

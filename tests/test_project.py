@@ -1,7 +1,9 @@
 """Habits of the whole repository that are easy to break and hard to see."""
 
+import ast
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,49 +12,55 @@ import pytest
 import diffusion_core
 
 ROOT = Path(__file__).parent.parent
+CORE = ROOT / "diffusion_core"
+STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 CHAPTERS = [notebook for notebook in NOTEBOOKS if notebook.stem[0].isdigit()]
+notebooks = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 sys.path.insert(0, str(ROOT / "tools"))
 
 import claims  # noqa: E402
 import set_url  # noqa: E402
 
 
-def cells(chapter, kind):
-    return [c for c in json.loads(chapter.read_text())["cells"] if c["cell_type"] == kind]
+def cells(notebook, kind):
+    return [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == kind]
 
 
-def test_there_is_one_chapter_for_each_stage():
-    stages = ["data", "schedule", "forward-noise", "model", "training", "sampling", "evaluation"]
-    expected = [f"{number:02d}-{stage}" for number, stage in enumerate(stages, start=1)]
-    assert [chapter.stem for chapter in CHAPTERS] == expected
+def text(notebook, kind):
+    return "".join("".join(cell["source"]) for cell in cells(notebook, kind))
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_lands_without_outputs(notebook):
-    for cell in cells(notebook, "code"):
-        assert cell["outputs"] == []
-        assert cell["execution_count"] is None
+def test_every_stage_has_a_chapter_a_module_and_a_test_file_that_name_each_other():
+    assert [chapter.stem.split("-")[1] for chapter in CHAPTERS] == STAGES
+    for number, (stage, chapter) in enumerate(zip(STAGES, CHAPTERS, strict=True), start=1):
+        module = (CORE / f"{stage}.py").read_text()
+        assert module.startswith(f'"""Chapter {number}, {stage}')
+        assert f"diffusion_core/{stage}.py" in chapter.read_text()
+        assert (ROOT / "tests" / f"test_{stage}.py").is_file()
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_starts_and_ends_alike(notebook):
-    code = ["".join(cell["source"]) for cell in cells(notebook, "code")]
-    assert code[0] == "".join(cells(CHAPTERS[0], "code")[0]["source"])
-    assert "begin_chapter()" in code[1]
-    assert code[-1] == "end_chapter()"
+def test_a_stage_can_be_printed_beside_its_chapter():
+    lines = {stage: len((CORE / f"{stage}.py").read_text().splitlines()) for stage in STAGES}
+    assert max(lines.values()) <= 150, lines
+
+
+@notebooks
+def test_every_notebook_starts_and_ends_alike_and_lands_without_outputs(notebook):
+    code = cells(notebook, "code")
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"]] == []
+    sources = ["".join(cell["source"]) for cell in code]
+    assert sources[0] == "".join(cells(CHAPTERS[0], "code")[0]["source"])
+    assert "begin_chapter()" in sources[1]
+    assert sources[-1] == "end_chapter()"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_every_chapter_says_where_it_leads_and_where_it_may_fail(chapter):
-    text = "".join("".join(cell["source"]) for cell in cells(chapter, "markdown"))
+def test_every_chapter_says_where_it_leads_and_has_something_to_move(chapter):
+    words = text(chapter, "markdown").lower()
     headings = ("What you will be able to do", "What can go wrong", "Summary", "Exercises", "Next")
-    assert [heading for heading in headings if heading.lower() not in text.lower()] == []
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_every_chapter_has_something_to_move_with_and_without_a_kernel(chapter):
-    code = "".join("".join(cell["source"]) for cell in cells(chapter, "code"))
+    assert [heading for heading in headings if heading.lower() not in words] == []
+    code = text(chapter, "code")
     assert "stepper(" in code
     assert "explore(" in code
     assert code.count("# @title Solution") >= 4
@@ -88,7 +96,7 @@ def test_the_stated_url_is_the_only_one():
 
 def test_one_command_rewrites_the_url_everywhere(tmp_path, monkeypatch):
     old = set_url.stated_url()
-    for path in [*set_url.files_with_url()]:
+    for path in set_url.files_with_url():
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(path.read_text())
@@ -97,16 +105,15 @@ def test_one_command_rewrites_the_url_everywhere(tmp_path, monkeypatch):
     set_url.main("https://github.com/a-teacher/my-course")
     assert set_url.stated_url() == "https://github.com/a-teacher/my-course"
     for path in set_url.files_with_url():
-        text = path.read_text()
-        assert old.removeprefix("https://") not in text
-        assert set_url.pages_url(old) not in text
+        assert old.removeprefix("https://") not in path.read_text()
+        assert set_url.pages_url(old) not in path.read_text()
     assert "a-teacher.github.io/my-course" in (tmp_path / "_config.yml").read_text()
 
 
-@pytest.mark.parametrize("url", ["", "my-course", "https://example.org/a/b"])
-def test_a_bad_url_changes_nothing(url):
-    with pytest.raises(SystemExit, match="expected https://github"):
-        set_url.main(url)
+def test_a_bad_url_changes_nothing():
+    for url in ("", "my-course", "https://example.org/a/b"):
+        with pytest.raises(SystemExit, match="expected https://github"):
+            set_url.main(url)
 
 
 def test_every_public_name_says_what_it_is():
@@ -114,11 +121,19 @@ def test_every_public_name_says_what_it_is():
         assert len(getattr(diffusion_core, name).__doc__) > 60, name
 
 
-def test_no_stage_imports_a_later_one():
-    order = ["checks", "files", "data", "schedule", "forward", "model", "classifier", "checkpoints"]
-    order += ["training", "sampling", "evaluation"]
-    for number, module in enumerate(order):
-        text = (ROOT / "diffusion_core" / f"{module}.py").read_text()
-        imports = re.findall(r"^from diffusion_core(?:\.| import )([\w, ]+)", text, re.MULTILINE)
-        later = {*order[number + 1 :], "figures", "notebook"}
-        assert not later & set(", ".join(imports).replace(" import", ",").split(", ")), module
+def test_imports_lead_from_the_page_to_the_stages_to_the_rooms_below():
+    floors = [["checks"], ["runs"], ["sources"], *([stage] for stage in STAGES), ["page"]]
+    order = {name: number for number, names in enumerate(floors) for name in names}
+    for path in [path for path in CORE.rglob("*.py") if not path.name.startswith("__")]:
+        floor = order[path.relative_to(CORE).parts[0].removesuffix(".py")]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("diffusion_core"):
+                found = node.module.split(".")[1:] or [alias.name for alias in node.names]
+                assert order[found[0]] <= floor, f"{path.name} imports {found[0]}"
+
+
+def test_the_package_and_its_help_need_no_tensorflow():
+    asked = "import sys, diffusion_core.schedule, diffusion_core.__main__ as terminal; "
+    asked += "print(not {'tensorflow', 'keras'} & set(sys.modules)); terminal.main(['--help'])"
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert answer.stdout.startswith("True"), answer.stderr

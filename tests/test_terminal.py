@@ -2,18 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_core import checkpoints, data, evaluation, make_model, model
+from diffusion_core import data, evaluation, make_model, model, sampling, training
 from diffusion_core.__main__ import _parser, main
-
-ROOT = Path(__file__).parent.parent
+from diffusion_core.runs import states
+from diffusion_core.sources.features import FLOOR
 
 
 def run(line):
@@ -25,49 +23,34 @@ def run(line):
 def tiny_run(monkeypatch, tmp_path, without_xla):
     """Let `train` build a tiny network, and let its cars be random pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(model, "make_model", lambda: make_model(widths=(4,)))
+    monkeypatch.setattr(
+        model, "make_model", lambda **settings: make_model(**{"widths": (4,), **settings})
+    )
     cars = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(data, "load_cars", lambda: cars)
     return ["train", "--batch-size", "8", "--images", "16", "--weights-dir", "run"]
 
 
-def test_the_package_runs_as_a_module():
-    result = subprocess.run(
-        [sys.executable, "-m", "diffusion_core", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "train" in result.stdout
-    assert "sample" in result.stdout
-    assert "evaluate" in result.stdout
-
-
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
-def test_help_explains_every_option_and_shows_examples(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    text = capsys.readouterr().out
-    assert text.count(f"python -m diffusion_core {command} --") >= 2
+def test_help_explains_every_option_and_shows_examples(capsys):
     (commands,) = _parser()._subparsers._group_actions
-    options = commands.choices[command]._actions
-    assert [option.dest for option in options if not option.help] == []
+    assert list(commands.choices) == ["train", "sample", "evaluate"]
+    for command, parser in commands.choices.items():
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.count(f"python -m diffusion_core {command} --") >= 2
+        assert [option.dest for option in parser._actions if not option.help] == []
 
 
 def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_run, capsys):
     assert main([*tiny_run, "--epochs", "1"]) == 0
     assert "16 cars; states and previews go to " in capsys.readouterr().out
-    assert checkpoints.find_latest("run").name == "state-000001-000000002.safetensors"
+    assert states.find_latest("run").name == "state-000001-000000002.safetensors"
     assert main([*tiny_run, "--epochs", "2"]) == 0
-    latest = checkpoints.find_latest("run")
+    latest = states.find_latest("run")
     assert latest.name == "state-000002-000000004.safetensors"
-    history = checkpoints.read_about(latest)["history"]
-    assert history["epoch"] == [1, 2]
-    assert history["step"] == [2, 4]
+    history = states.read_about(latest)["history"]
+    assert (history["epoch"], history["step"]) == ([1, 2], [2, 4])
     for epoch in (1, 2):
         picture = Image.open(f"run/preview-epoch-{epoch:03d}.png")
         assert picture.size == (2 * (5 * 33 - 1), 2 * (5 * 33 - 1))
@@ -75,17 +58,17 @@ def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_r
     # The state just trained draws cars, as pixels.
     assert run("sample --weights run --n 3 --steps 2 --seed 4 --out cars.npy") == 0
     cars = np.load("cars.npy")
-    assert cars.shape == (3, 32, 32, 3)
-    assert cars.dtype == np.uint8
+    assert (cars.shape, cars.dtype) == ((3, 32, 32, 3), np.uint8)
     assert run("sample --weights run --n 3 --steps 2 --seed 4 --out again.npy") == 0
     np.testing.assert_array_equal(np.load("again.npy"), cars)
 
 
-def test_the_shipped_network_draws_a_grid(tmp_path, capsys):
-    out = tmp_path / "new folder" / "cars.png"
-    assert main(["sample", "--n", "4", "--steps", "2", "--out", str(out)]) == 0
-    assert f"4 cars are in {out}" in capsys.readouterr().out
-    assert Image.open(out).size == (2 * (2 * 33 - 1), 2 * (2 * 33 - 1))
+def test_the_shipped_network_draws_a_grid_and_no_folder_hides_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("small").mkdir()
+    assert run("sample --n 4 --steps 2 --out new-folder/cars.png") == 0
+    assert "4 cars are in new-folder/cars.png" in capsys.readouterr().out
+    assert Image.open("new-folder/cars.png").size == (2 * (2 * 33 - 1), 2 * (2 * 33 - 1))
 
 
 def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, capsys):
@@ -95,7 +78,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
 
     def evaluate(network, n, seed, features):
         asked.update(n=n, seed=seed, features=features)
-        return {"quality": {evaluation.FLOOR: row}, "copying": {}}
+        return {"quality": {FLOOR: row}, "copying": {}}
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     out = tmp_path / "evaluation.json"
@@ -104,7 +87,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
     assert "| real training cars | 1,000 | 2.000 | 1.0 |" in capsys.readouterr().out
     written = json.loads(out.read_text())
     assert written["weights"] == "small"
-    assert written["quality"][evaluation.FLOOR] == row
+    assert written["quality"][FLOOR] == row
     assert "processor" in written["machine"]
 
 
@@ -117,7 +100,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
         ("sample --out cars", "--out is 'cars'; expected a name"),
         ("sample --out file/cars.png", "--out is 'file/cars.png', but"),
         ("sample --out folder.png", "--out is 'folder.png', a folder; expected the name of a file"),
-        ("sample --n 4000000000 --out cars.png", "n is 4000000000 and timesteps 16, which makes"),
+        ("sample --n 4000000000 --out cars.png", "n is 4000000000, which makes"),
         ("sample --weights huge --out cars.png", "there is no network 'huge'; expected one of"),
         ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
         ("sample --weights file --out cars.png", "there is no network 'file'"),
@@ -144,19 +127,23 @@ def test_a_folder_that_cannot_be_written_is_refused_before_drawing(tmp_path, mon
     assert f"but {tmp_path} cannot be written; give another" in capsys.readouterr().err
 
 
-def test_a_folder_does_not_hide_a_shipped_network(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("small").mkdir()
-    assert main(["sample", "--n", "1", "--steps", "1", "--out", "cars.png"]) == 0
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConnectionError("CIFAR-10 is away."), 1, "diffusion_core train: CIFAR-10 is away.\n"),
+        (MemoryError("too full."), 1, "diffusion_core train: too full.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_stops_a_run_ends_with_one_message_or_none(
+    tiny_run, monkeypatch, capsys, error, code, said
+):
+    def fail():
+        raise error
 
-
-def test_cars_that_cannot_be_loaded_end_with_one_message_and_code_1(tiny_run, monkeypatch, capsys):
-    def unreachable():
-        raise ConnectionError("CIFAR-10 could not be loaded.")
-
-    monkeypatch.setattr(data, "load_cars", unreachable)
-    assert main([*tiny_run, "--epochs", "1"]) == 1
-    assert capsys.readouterr().err == "diffusion_core train: CIFAR-10 could not be loaded.\n"
+    monkeypatch.setattr(data, "load_cars", fail)
+    assert main([*tiny_run, "--epochs", "1"]) == code
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(
@@ -187,8 +174,6 @@ def test_wrong_options_end_with_a_sentence_and_code_2(capsys, arguments, message
 
 
 def test_the_seed_and_the_number_of_steps_reach_the_sampler(monkeypatch, tmp_path):
-    from diffusion_core import sampling
-
     asked = []
 
     def spy(network, n, schedule, seed):
@@ -202,43 +187,24 @@ def test_the_seed_and_the_number_of_steps_reach_the_sampler(monkeypatch, tmp_pat
     assert asked == [(7, 32, 9), (25, 16, 0)]
 
 
-def test_the_options_of_train_reach_the_training(monkeypatch, tmp_path, tiny_run):
-    from diffusion_core import training
-
+def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
+    monkeypatch, tiny_run
+):
     asked = []
-    monkeypatch.setattr(
-        training, "train", lambda network, images, **options: asked.append((len(images), options))
-    )
-    line = "train --epochs 3 --batch-size 5 --seed 2 --images 30 --weights-dir w"
-    assert run(line) == 0
-    assert run(f"{line} --save-minutes 2.5") == 0
-    images, options = asked[0]
-    assert images == 30
-    assert (options["epochs"], options["batch_size"], options["seed"]) == (3, 5, 2)
-    assert options["weights_dir"] == Path("w")
-    assert [options["save_minutes"] for _, options in asked] == [10, 2.5]
 
+    def spy(network, images, **options):
+        asked.append({"images": len(images), "first": network.get_weights()[0], **options})
 
-def test_the_seed_decides_the_first_weights_too(monkeypatch, tiny_run):
-    from diffusion_core import training
-
-    first = []
-    monkeypatch.setattr(
-        training, "train", lambda network, images, **options: first.append(network.get_weights()[0])
-    )
-    for seed in ("1", "1", "2"):
-        assert main([*tiny_run, "--epochs", "1", "--seed", seed]) == 0
-    np.testing.assert_array_equal(first[0], first[1])
-    assert not np.array_equal(first[0], first[2])
-
-
-def test_ctrl_c_ends_with_code_130_and_no_traceback(monkeypatch, tiny_run, capsys):
-    def interrupt():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(data, "load_cars", interrupt)
-    assert main([*tiny_run, "--epochs", "1"]) == 130
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(training, "train", spy)
+    line = "train --epochs 3 --batch-size 5 --images 30 --weights-dir w"
+    for rest in ("--seed 2", "--seed 2 --save-minutes 2.5", ""):
+        assert run(f"{line} {rest}") == 0
+    expected = {"images": 30, "epochs": 3, "batch_size": 5, "seed": 2, "weights_dir": Path("w")}
+    assert {name: asked[0][name] for name in expected} == expected
+    assert [each["save_minutes"] for each in asked] == [10, 2.5, 10]
+    assert [each["seed"] for each in asked] == [2, 2, 0]
+    np.testing.assert_array_equal(asked[0]["first"], asked[1]["first"])
+    assert not np.array_equal(asked[0]["first"], asked[2]["first"])
 
 
 def test_a_saved_state_says_how_it_was_made(tiny, tmp_path):
@@ -246,12 +212,8 @@ def test_a_saved_state_says_how_it_was_made(tiny, tmp_path):
     from safetensors import safe_open
 
     network = tiny(widths=(4,))
-    checkpoints.export(network, tmp_path / "mine.safetensors")
+    states.export(network, tmp_path / "mine.safetensors")
     with safe_open(tmp_path / "mine.safetensors", framework="numpy") as file:
         about = json.loads(file.metadata()["about"])
-    assert about["settings"] == {
-        "image_shape": [8, 8, 3],
-        "widths": [4],
-        "blocks": 1,
-        "residual": True,
-    }
+    image_and_widths = {"image_shape": [8, 8, 3], "widths": [4]}
+    assert about["settings"] == image_and_widths | {"blocks": 1, "residual": True}

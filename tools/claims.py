@@ -8,7 +8,7 @@ A test checks that the README says what the files in bench/results/ say.
 import re
 from pathlib import Path
 
-from diffusion_core.notebook import recorded
+from diffusion_core.page.notebook import recorded
 
 README = Path(__file__).parents[1] / "README.md"
 SECTION = re.compile(r"(?<=## Measured\n\n).*?(?=\n## )", re.DOTALL)

@@ -14,10 +14,13 @@ import time
 import keras
 import numpy as np
 
-from diffusion_core import checkpoints, files
-from diffusion_core.classifier import make_classifier
-from diffusion_core.data import LABELS, load_images, normalize
-from diffusion_core.machine import describe_machine
+from diffusion_core import load_images, normalize
+from diffusion_core.page.machine import describe_machine
+from diffusion_core.runs.files import write_atomically
+from diffusion_core.runs.states import export
+from diffusion_core.sources.cifar10 import LABELS
+from diffusion_core.sources.features import make_classifier
+from diffusion_core.sources.pretrained import PRETRAINED
 
 EPOCHS = 10
 BATCH_SIZE = 128
@@ -34,7 +37,10 @@ def main() -> None:
     model = make_classifier()
     steps = EPOCHS * (len(images) // BATCH_SIZE)
     rule = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 10, steps, warmup_target=LEARNING_RATE, warmup_steps=steps // 5
+        LEARNING_RATE / 10,
+        decay_steps=steps - steps // 5,
+        warmup_target=LEARNING_RATE,
+        warmup_steps=steps // 5,
     )
     learner = keras.Model(model.input, model.output[1])
     learner.compile(
@@ -48,8 +54,8 @@ def main() -> None:
         learner.fit(*shuffled(images, labels, epoch), batch_size=BATCH_SIZE, verbose=2)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
 
-    path = checkpoints.PRETRAINED / "classifier" / "weights.safetensors"
-    checkpoints.export(model, path)
+    path = PRETRAINED / "classifier" / "weights.safetensors"
+    export(model, path)
     _, accuracy = learner.evaluate(*load_all("test"), batch_size=500, verbose=0)
     about = {
         "command": "python tools/classifier.py",
@@ -64,7 +70,7 @@ def main() -> None:
         "machine": describe_machine(),
     }
     text = json.dumps(about, indent=1) + "\n"
-    files.write_atomically(path.with_name("about.json"), text.encode())
+    write_atomically(path.with_name("about.json"), text.encode())
     print(text)
 
 

@@ -22,7 +22,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from diffusion_core import gaussian_noise, linear_schedule, load_pretrained
-from diffusion_core.files import write_atomically
+from diffusion_core.runs.files import write_atomically
 
 TOLERANCE = 1e-4  # of pictures in [-1, 1]; a step of 1 in 255 is 8e-3
 LARGEST_FILE = 6_000_000

@@ -24,8 +24,8 @@ from diffusion_core import (
     normalize,
     predict_step,
 )
-from diffusion_core.figures import image_grid, png_bytes
-from diffusion_core.files import write_atomically
+from diffusion_core.page.figures import image_grid, png_bytes
+from diffusion_core.runs.files import write_atomically
 
 
 def main(folder: Path) -> None:

@@ -14,8 +14,14 @@ import sys
 from pathlib import Path
 
 from diffusion_core import __main__ as terminal
-from diffusion_core import checkpoints, data, evaluation, figures, files, sampling, schedule
-from diffusion_core.machine import describe_machine
+from diffusion_core import data, model, sampling, schedule
+from diffusion_core.page import figures
+from diffusion_core.page.machine import describe_machine
+from diffusion_core.page.tables import as_table
+from diffusion_core.runs import states
+from diffusion_core.runs.files import write_atomically
+from diffusion_core.sources.cifar10 import STAND_IN
+from diffusion_core.sources.pretrained import PRETRAINED
 from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (1, 5, 20, 100)
@@ -25,22 +31,22 @@ CARD = ROOT / "tools" / "model-card.md"
 
 def main(weights_dir: Path) -> None:
     """Write every shipped file."""
-    latest = checkpoints.find_latest(weights_dir)
-    about = checkpoints.read_about(latest)
+    latest = states.find_latest(weights_dir)
+    about = states.read_about(latest)
     history = about["history"]
-    network = checkpoints.load_weights_dir(weights_dir)
-    checkpoints.export(network, checkpoints.PRETRAINED / "small.safetensors")
+    network = model.load_weights_dir(weights_dir)
+    states.export(network, PRETRAINED / "small.safetensors")
     for epoch in EARLIER_EPOCHS:
         source = weights_dir / f"epoch-{epoch:03d}.safetensors"
-        shutil.copyfile(source, checkpoints.PRETRAINED / f"small-epoch-{epoch:03d}.safetensors")
+        shutil.copyfile(source, PRETRAINED / f"small-epoch-{epoch:03d}.safetensors")
     content = json.dumps({"machine": describe_machine(), "history": history}, indent=1)
-    files.write_atomically(checkpoints.PRETRAINED / "small-history.json", content.encode())
+    write_atomically(PRETRAINED / "small-history.json", content.encode())
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
-    cars = data.denormalize(sampling.predict(checkpoints.load_pretrained(), 1024))
+    cars = data.denormalize(sampling.predict(model.load_pretrained(), 1024))
     sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
-    files.write_atomically(data.STAND_IN, figures.png_bytes(sheet))
+    write_atomically(STAND_IN, figures.png_bytes(sheet))
     grid = figures.image_grid(cars[:100], scale=2)
-    files.write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
+    write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
     results = ROOT / "bench" / "results" / "evaluation.json"
     if code := terminal.main(["evaluate", "--out", str(results)]):
         sys.exit(code)
@@ -54,10 +60,10 @@ def main(weights_dir: Path) -> None:
         first_loss=history["loss"][0],
         last_loss=history["loss"][-1],
         unchanged=unchanged_loss(),
-        evaluation=evaluation.as_table(json.loads(results.read_text())),
+        evaluation=as_table(json.loads(results.read_text())),
         **describe_machine(),
     )
-    files.write_atomically(checkpoints.PRETRAINED / "README.md", card.encode())
+    write_atomically(PRETRAINED / "README.md", card.encode())
 
 
 def unchanged_loss() -> float:

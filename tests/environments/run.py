@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -44,6 +45,7 @@ COLAB = (
     "safetensors==0.8.0",
     "tqdm==4.67.3",
     "scikit-learn",
+    "filelock",
 )
 SHOWN = sorted({pin.split("==")[0].split("<")[0] for pin in COLAB} | {"prdc", "diffusion-core"})
 CONTENT = Path("/content")
@@ -112,15 +114,18 @@ for name in sys.argv[1:]:
 
 def in_one_folder(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
     """Run the chapters one after the other, as on a reader's own machine."""
-    work = folder / "work"
-    return [execute(python, chapter, work, surroundings(folder)) for chapter in chapters]
+    return [execute(python, chapter, folder / "work", surroundings(folder)) for chapter in chapters]
 
 
 def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
     """Run every chapter in a session of its own, with Drive from chapter 2 on."""
     drive = folder / "drive"
     drive.mkdir()
-    set_up_kernel(folder / "ipython")
+    # Let every kernel load `google.colab` as Colab's do.
+    profile = folder / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    extension = 'c.InteractiveShellApp.extensions = ["google.colab"]\n'
+    (profile / "ipython_kernel_config.py").write_text(extension)
     passed = []
     with content_folder():
         for chapter in chapters:
@@ -145,44 +150,30 @@ def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
     return passed
 
 
-class content_folder:  # noqa: N801
-    """Colab's own folder, for the length of a `with` block."""
-
-    def __enter__(self):
-        """Make it, or take an empty one."""
-        self.made = not CONTENT.exists()
-        try:
-            CONTENT.mkdir(exist_ok=True)
-            (CONTENT / "drive").mkdir()
-            (CONTENT / "drive").rmdir()
-        except OSError as error:
-            sys.exit(
-                f"{CONTENT} cannot be used ({error}); expected an empty folder of yours: "
-                f'sudo install -d -o "$USER" {CONTENT}'
-            )
-
-    def __exit__(self, *error):
-        """Remove what was made."""
-        if self.made:
+@contextmanager
+def content_folder():
+    """Colab's own folder, for the length of a `with` block: made, or taken while it is empty."""
+    made = not CONTENT.exists()
+    try:
+        CONTENT.mkdir(exist_ok=True)
+        (CONTENT / "drive").mkdir()
+        (CONTENT / "drive").rmdir()
+    except OSError as error:
+        sys.exit(
+            f"{CONTENT} cannot be used ({error}); expected an empty folder of yours: "
+            f'sudo install -d -o "$USER" {CONTENT}'
+        )
+    try:
+        yield
+    finally:
+        if made:
             CONTENT.rmdir()
-
-
-def set_up_kernel(ipython: Path) -> None:
-    """Let every kernel load `google.colab` as Colab's do."""
-    profile = ipython / "profile_default"
-    profile.mkdir(parents=True)
-    (profile / "ipython_kernel_config.py").write_text(
-        'c.InteractiveShellApp.extensions = ["google.colab"]\n'
-    )
 
 
 def surroundings(folder: Path) -> dict[str, str]:
     """Return the environment variables of a machine that knows nothing of this one's settings."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "JUPYTER", "IPYTHON", "SIMPLE_DIFFUSION"))
-    }
+    foreign = ("PYTHON", "JUPYTER", "IPYTHON", "SIMPLE_DIFFUSION")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith(foreign)}
     return environment | {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "JUPYTER_DATA_DIR": str(folder / "jupyter"),
@@ -222,13 +213,9 @@ def execute(python, chapter, folder, environment, use_drive=False) -> bool:
         text = text.replace("use_drive = False", "use_drive = True")
     (folder / chapter.name).write_text(text)
     start = time.perf_counter()
+    timeouts = [f"--{name}={TIMEOUT_SECONDS}" for name in ("timeout", "startup_timeout")]
     result = subprocess.run(
-        [
-            python.with_name("jupyter-execute"),
-            f"--timeout={TIMEOUT_SECONDS}",
-            f"--startup_timeout={TIMEOUT_SECONDS}",
-            chapter.name,
-        ],
+        [python.with_name("jupyter-execute"), *timeouts, chapter.name],
         cwd=folder,
         # %pip and the kernel's own Python are those of the environment.
         env={**environment, "PATH": f"{python.parent}{os.pathsep}{environment['PATH']}"},

@@ -38,11 +38,11 @@ def one_convolution():
     """Return the smallest network that `train` takes, which starts in a second."""
     from keras import Input, Model, layers
 
-    from diffusion_core.model import _take_step
+    from diffusion_core.model import take_step
 
     question = [Input((32, 32, 3)), Input((1,)), Input((1,))]
     direction = layers.Conv2D(3, 3, padding="same", name="direction")(question[0])
-    network = Model(question, _take_step(*question, direction))
+    network = Model(question, take_step(*question, direction))
     network.settings = {}
     return network
 
@@ -50,11 +50,12 @@ def one_convolution():
 def train(folder, log, slow_disk, seed):
     """Be the child: the terminal with the smallest network, noting what it does in a file."""
     from diffusion_core import __main__ as terminal
-    from diffusion_core import checkpoints, model, training
+    from diffusion_core import model, training
+    from diffusion_core.runs import states
 
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     notes = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    train_one, write, flush = training.train_one, checkpoints.write, os.fsync
+    train_one, write, flush = training.train_one, states.write, os.fsync
     delays = random.Random(seed)
 
     def noted_step(network, *args):
@@ -70,7 +71,7 @@ def train(folder, log, slow_disk, seed):
         flush(handle)
         time.sleep(delays.uniform(0, slow_disk))
 
-    training.train_one, checkpoints.write, os.fsync = noted_step, noted_write, slow_flush
+    training.train_one, states.write, os.fsync = noted_step, noted_write, slow_flush
     model.make_model = one_convolution
     compile_as_asked = training.keras.Model.compile
     # Compiling with XLA would be most of the work.
@@ -117,10 +118,10 @@ def interrupt(child, log, number, steps, moment):
 
 def differences(folder, other):
     """Return what differs between two finished runs: states and pictures, but not wall clocks."""
-    from diffusion_core import checkpoints
+    from diffusion_core.runs import states
 
     (ours, known), (theirs, other_known) = (
-        checkpoints.read(checkpoints.find_latest(one)) for one in (folder, other)
+        states.read(states.find_latest(one)) for one in (folder, other)
     )
     found = [key for key in ours.keys() | theirs.keys() if key not in ours or key not in theirs]
     found += [key for key in ours if ours[key].tobytes() != theirs[key].tobytes()]

@@ -10,8 +10,9 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from diffusion_core import checkpoints, data, model, sampling, training
+from diffusion_core import data, model, sampling, training
 from diffusion_core.__main__ import main
+from diffusion_core.runs import states
 
 STEPS = 4
 
@@ -145,7 +146,7 @@ def steps_saved(folder):
 
 
 def history(folder):
-    known = checkpoints.read_about(checkpoints.find_latest(folder))["history"]
+    known = states.read_about(states.find_latest(folder))["history"]
     return {column: known[column] for column in ("epoch", "step", "loss", "learning_rate")}
 
 

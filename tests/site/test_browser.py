@@ -39,15 +39,13 @@ def violations(page, **settings):
     )
 
 
-def test_nothing_comes_from_elsewhere(page):
+def test_nothing_comes_from_elsewhere_or_fails_or_complains_and_the_first_view_is_light(page):
     assert page.requested
     strangers = [u for u in page.requested if not u.startswith((page.server.url, "data:"))]
     assert strangers == []
-
-
-def test_nothing_fails_or_complains(page):
     assert page.refused == []
     assert page.complaints == []
+    assert weigh(page, page.server) <= LIGHT
 
 
 def test_all_mathematics_is_in_type(page):
@@ -67,10 +65,6 @@ def test_all_mathematics_is_in_type(page):
 
 def test_axe_finds_nothing(page):
     assert violations(page) == []
-
-
-def test_the_first_view_is_light(page):
-    assert weigh(page, page.server) <= LIGHT
 
 
 def test_a_phone_needs_no_scrolling_sideways_and_pictures_keep_their_shape(page):

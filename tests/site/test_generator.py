@@ -3,6 +3,7 @@
 import re
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from diffusion_core import (
     load_pretrained,
     predict_step,
 )
-from diffusion_core.figures import image_grid
+from diffusion_core.page import figures
 
 PAGE = "index.html?wasm"
 DOWNLOADS = (".wasm", ".onnx")
@@ -114,12 +115,9 @@ def new_picture(box):
 
 def fake_runtime(page, failing_call=-1, script="ort.wasm.min.mjs"):
     """Give the worker a runtime that returns what it gets; call 0 is the one that warms up."""
-    page.context.route(
-        f"**/{script}",
-        lambda route: route.fulfill(
-            body=FAKE_RUNTIME % failing_call, content_type="text/javascript"
-        ),
-    )
+    body = FAKE_RUNTIME % failing_call
+    answer = {"body": body, "content_type": "text/javascript"}
+    page.context.route(f"**/{script}", lambda route: route.fulfill(**answer))
 
 
 @pytest.fixture
@@ -131,7 +129,7 @@ def generator(open_page):
 
 def assert_same_picture(drawn, images):
     """Every pixel of the page within 2 of 255 of Python's; the gaps between pictures are clear."""
-    expected = image_grid(images)
+    expected = figures.image_grid(images)
     assert drawn.shape[:2] == expected.shape[:2]
     inside = drawn[..., 3] == 255
     assert inside.sum() == 32 * 32 * len(images)
@@ -139,19 +137,19 @@ def assert_same_picture(drawn, images):
     assert difference.max() <= 2
 
 
-@pytest.mark.parametrize("seed", [0, 1, 42, 2**32 - 1])
-@pytest.mark.parametrize("first", [0, 7])
-def test_noise_is_the_noise_of_python(open_page, seed, first):
-    noise = open_page(PAGE).evaluate(
-        """async ([seed, first]) => {
-            const { gaussianNoise } = await import("./live/noise.js");
-            return Array.from(gaussianNoise(3, 3072, seed, first));
-        }""",
-        [seed, first],
-    )
-    expected = gaussian_noise(3, seed=seed, first=first).ravel()
-    # At most the last bit of float32 may differ, since logarithms are rounded in more than one way.
-    np.testing.assert_array_max_ulp(np.array(noise, np.float32), expected, maxulp=1)
+def test_noise_is_the_noise_of_python(open_page):
+    page = open_page(PAGE)
+    for seed, first in product((0, 1, 42, 2**32 - 1), (0, 7)):
+        noise = page.evaluate(
+            """async ([seed, first]) => {
+                const { gaussianNoise } = await import("./live/noise.js");
+                return Array.from(gaussianNoise(3, 3072, seed, first));
+            }""",
+            [seed, first],
+        )
+        expected = gaussian_noise(3, seed=seed, first=first).ravel()
+        # Logarithms are rounded in more than one way, so the last bit of float32 may differ.
+        np.testing.assert_array_max_ulp(np.array(noise, np.float32), expected, maxulp=1)
 
 
 def test_the_browser_draws_pythons_cars_at_every_step(generator, python):
@@ -171,19 +169,17 @@ def test_a_walk_between_two_seeds_is_that_of_chapter_6(generator, python):
     assert "35 % of the way to seed 6" in generator.status()
 
 
-def test_nothing_large_is_loaded_before_the_reader_asks(generator):
+def test_nothing_large_is_loaded_before_the_reader_asks_and_nothing_from_elsewhere(
+    generator, server
+):
+    requested = generator.page.requested
     generator.page.wait_for_load_state("networkidle")
-    assert [url for url in generator.page.requested if url.endswith(DOWNLOADS)] == []
-    generator.draw(cars=1, steps=1)
-    assert {url for url in generator.page.requested if url.endswith(DOWNLOADS)}
-
-
-def test_drawing_asks_no_other_site_for_anything(generator, server):
-    generator.page.requested.clear()
+    assert [url for url in requested if url.endswith(DOWNLOADS)] == []
+    requested.clear()
     generator.draw(cars=1, steps=1)
     generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
-    assert generator.page.requested
-    assert [url for url in generator.page.requested if not url.startswith(server.url)] == []
+    assert [url for url in requested if url.endswith(DOWNLOADS)]
+    assert [url for url in requested if not url.startswith(server.url)] == []
 
 
 def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
@@ -194,7 +190,7 @@ def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
         with new_picture(generator.box):
             generator.slider.fill(str(step))
         recorded = generator.pixels()[..., :3].astype(int)
-        assert np.abs(recorded - image_grid(states[step])).max() <= 2
+        assert np.abs(recorded - figures.image_grid(states[step])).max() <= 2
 
 
 def test_a_double_click_draws_once(generator):
@@ -216,7 +212,12 @@ def test_a_double_click_draws_once(generator):
     assert generator.slider.get_attribute("max") == "8"
 
 
-def test_a_change_of_mind_ends_the_run(generator, python):
+def test_a_change_of_mind_while_loading_or_drawing_ends_the_run(generator, python):
+    for seed in (1, 2, 3):
+        generator.fill(seed=seed, cars=1, steps=2)
+        generator.button.click()
+    generator.reaches("done")
+    assert "from seed 3" in generator.status()
     generator.fill(cars=25, steps=64)
     generator.button.click()
     generator.reaches("drawing")
@@ -224,8 +225,7 @@ def test_a_change_of_mind_ends_the_run(generator, python):
     assert "1 car from seed 9 in 2 steps" in generator.status()
     expected = python(1, 2, seed=9)[-1]
     assert_same_picture(generator.pixels(), expected)
-    # Nothing of the first run comes after it.
-    generator.page.wait_for_timeout(1500)
+    generator.page.wait_for_timeout(1500)  # nothing of the first run comes after it
     assert_same_picture(generator.pixels(), expected)
     assert generator.slider.get_attribute("max") == "2"
 
@@ -284,14 +284,6 @@ def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
         generator.draw(seed=3, cars=1, steps=4)
     assert "on your processor" in generator.status()
     assert generator.slider.get_attribute("max") == "4"
-
-
-def test_changes_of_mind_while_loading_end_in_the_last_one(generator):
-    for seed in (1, 2, 3):
-        generator.fill(seed=seed, cars=1, steps=2)
-        generator.button.click()
-    generator.reaches("done")
-    assert "from seed 3" in generator.status()
 
 
 RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]
@@ -364,7 +356,7 @@ def test_without_javascript_the_recorded_run_scrolls(open_page):
     page.get_by_text("needs JavaScript").wait_for()
 
 
-def test_the_keyboard_is_enough(generator):
+def test_the_keyboard_is_enough_and_every_control_has_a_name(generator):
     keyboard = generator.page.keyboard
     generator.fill(cars=1, steps=4)
     generator.box.locator("[name=seed]").focus()
@@ -377,24 +369,27 @@ def test_the_keyboard_is_enough(generator):
     canvas = generator.box.locator("canvas")
     assert "3 of 4: noise level 0.25" in generator.slider.get_attribute("aria-valuetext")
     assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
-
-
-def test_every_control_has_a_name(generator):
     for control in generator.box.locator("input, button").all():
         assert len(control.evaluate("e => (e.labels?.[0] ?? e).textContent")) > 2
 
 
-def test_a_link_brings_the_same_cars(generator, open_page):
+def test_a_drawing_can_be_shared_as_a_link_and_downloaded_as_it_is_shown(generator, open_page):
     page = generator.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     generator.draw(seed=8, cars=2, steps=3)
+    shown = generator.pixels()
+    with page.expect_download() as download:
+        generator.box.get_by_role("button", name="Download PNG").click()
+    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
+    saved = np.array(Image.open(BytesIO(download.value.path().read_bytes())).convert("RGBA"))
+    np.testing.assert_array_equal(saved, np.where(shown[..., 3:] == 0, 255, shown))
     generator.box.get_by_role("button", name="Copy link").click()
     page.get_by_text("The link is copied").wait_for()
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.endswith("#draw-seed-8-cars-2-steps-3")
     other = Generator(open_page(PAGE + "#" + link.split("#")[1]))
     other.reaches("done")
-    np.testing.assert_array_equal(other.pixels(), generator.pixels())
+    np.testing.assert_array_equal(other.pixels(), shown)
 
 
 def test_a_link_without_a_walk_ends_the_walk(generator):
@@ -419,28 +414,13 @@ def test_a_link_can_be_copied_by_hand(generator):
     assert re.search(r"#draw-seed-1-cars-9-steps-16-to-2-way-35$", field.input_value())
 
 
-def test_the_picture_can_be_downloaded(generator):
-    generator.draw(seed=8, cars=2, steps=3)
-    with generator.page.expect_download() as download:
-        generator.box.get_by_role("button", name="Download PNG").click()
-    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
-    saved = np.array(Image.open(BytesIO(download.value.path().read_bytes())).convert("RGBA"))
-    shown = generator.pixels()
-    clear = shown[..., 3] == 0
-    shown[clear] = 255
-    np.testing.assert_array_equal(saved, shown)
-
-
-def test_a_number_out_of_range_draws_nothing(generator):
+def test_a_number_out_of_range_or_missing_draws_nothing_and_is_shown(generator):
     generator.fill(cars=26)
     generator.button.click()
     assert generator.box.get_attribute("data-state") == "idle"
-
-
-def test_a_second_seed_that_is_missing_is_shown(generator):
     walk = generator.box.get_by_text("Walk to a second seed")
     walk.click()
-    generator.fill(to="")
+    generator.fill(cars=1, to="")
     walk.click()
     generator.button.click()
     assert generator.box.get_attribute("data-state") == "idle"
@@ -465,14 +445,12 @@ def test_less_motion_shows_the_first_and_the_last_step_only(open_page):
 @pytest.mark.parametrize("path", ["index.html", "06-sampling.html", "03-forward-noise.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_the_whole_box(open_page, path, scheme):
-    viewport = {"width": 360, "height": 740}
-    page = open_page(path, viewport=viewport, color_scheme=scheme)
+    page = open_page(path, viewport={"width": 360, "height": 740}, color_scheme=scheme)
     box = page.locator("[data-live-generator], [data-live-forward]")
     box.locator("canvas").wait_for()
     assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
     edges = box.bounding_box()
-    assert edges["x"] >= 0
-    assert edges["x"] + edges["width"] <= 360
+    assert 0 <= edges["x"] <= 360 - edges["width"]
 
 
 # --- chapter 3 -----------------------------------------------------------------------------------
@@ -510,18 +488,13 @@ def photo(tmp_path):
     return tmp_path / "mine.png"
 
 
-def test_a_picture_of_the_reader_stays_in_the_browser(forward, photo):
+def test_a_picture_of_the_reader_stays_in_the_browser_and_makes_way_for_a_car(forward, photo):
+    car = pixels_in(forward.box)
     forward.requested.clear()
     with new_picture(forward.box):
         forward.box.get_by_label("Or a picture of yours").set_input_files(photo)
     assert np.abs(pixels_in(forward.box)[..., :3].astype(int) - PHOTO).max() <= 1
     assert [url for url in forward.requested if not url.startswith("blob:")] == []
-
-
-def test_after_a_picture_of_the_reader_every_car_can_be_chosen(forward, photo):
-    car = pixels_in(forward.box)
-    with new_picture(forward.box):
-        forward.box.get_by_label("Or a picture of yours").set_input_files(photo)
     assert forward.box.locator("[name=picture]").input_value() == ""
     with new_picture(forward.box):
         forward.box.locator("[name=picture]").select_option("drawn car 1")

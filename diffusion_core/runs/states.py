@@ -1,40 +1,97 @@
-"""Saving and finding weights: nothing is lost when a session ends in the middle of a run.
+"""Saved states: files of named tensors and text that can be found, checked and read again.
 
-A state is one safetensors file (numbers and text, no code, so reading one runs nothing): weights,
-their averages, every optimizer slot, the step, the place in the epoch, the history and the run's
-configuration. All draws depend on the seed and the step or epoch alone, so these are the whole
-random state. Shipped networks are smaller files with the averaged weights alone, as float16.
+A state is one safetensors file (numbers and JSON, no code, so reading one from a stranger runs
+nothing), with a SHA-256 over every byte: weights, averages, every optimizer slot, the step, the
+place in the epoch, the history and the run's configuration. All draws depend on the seed and the
+step or epoch alone, so these are the whole random state. Shipped networks are smaller files with
+the averaged weights alone, as float16.
 
 The newest state is the one to go on from and to draw with; none is marked as the best, since the
 loss of an epoch says less about the averaged weights than the length of the run does. File names
 hold the order, not clocks and not links, because Google Drive keeps neither.
 """
 
+import hashlib
 import json
 import re
 import sys
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import keras
 import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from diffusion_core.checks import brief
-from diffusion_core.classifier import make_classifier
-from diffusion_core.devices import device_names
-from diffusion_core.files import drive_dir, write_atomically
-from diffusion_core.model import make_model
-from diffusion_core.tensorfile import DamagedError, pack, read
+from diffusion_core.runs.averaging import averages, steps_done
+from diffusion_core.runs.devices import device_names
+from diffusion_core.runs.files import write_atomically
 
+FORMAT = 2
 KEEP = 3
-PRETRAINED = Path(__file__).parent / "pretrained"
+_BLANK = "0" * 64
+# A damaged or hostile file may be no file, no text, or text of any form.
+_UNREADABLE = (
+    FileNotFoundError,
+    IsADirectoryError,
+    SafetensorError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
-def default_weights_dir() -> Path:
-    """Return the folder for weights: on Google Drive when it is mounted, else `./weights`."""
-    drive = drive_dir()
-    return drive / "weights" if drive else Path("weights")
+class DamagedError(ValueError):
+    """A file that is not, or not any more, what `pack` once made."""
+
+
+def pack(tensors: dict[str, np.ndarray], about: dict) -> bytes:
+    """Return the content of a file: the tensors, and in its header `about` as JSON.
+
+    The header also holds a SHA-256, of the whole content with zeros in the digest's own place. The
+    same tensors and text always make the same bytes.
+    """
+    text = json.dumps({"sha256": _BLANK, "format": FORMAT, **about})
+    # One entry, since safetensors puts several into an order that changes with every process.
+    content = safetensors.numpy.save(tensors, {"about": text})
+    return content.replace(_field(_BLANK), _field(hashlib.sha256(content).hexdigest()), 1)
+
+
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Return the tensors and `about` of a file, after every byte of it was checked.
+
+    Raises:
+        DamagedError: it is missing, cut short, changed, or something else altogether.
+        ValueError: it is whole, but of a later format.
+        OSError: it cannot be read now, which says nothing about what it holds.
+    """
+    try:
+        content = Path(path).read_bytes()
+        header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+        about = json.loads(json.loads(header)["__metadata__"]["about"])
+        stated = about.pop("sha256")
+        blank = content.replace(_field(stated), _field(_BLANK), 1)
+        if stated != hashlib.sha256(blank).hexdigest():
+            raise ValueError("its checksum does not fit")
+        later = about["format"] > FORMAT
+        tensors = {} if later else safetensors.numpy.load(content)
+    except _UNREADABLE as error:
+        raise DamagedError(f"{path} is not a whole saved state: {error}.") from error
+    if later:
+        raise ValueError(
+            f"{path} has format {about['format']}; this version reads {FORMAT}. Update "
+            "diffusion_core."
+        )
+    return tensors, about
+
+
+def _field(digest):
+    # JSON inside JSON: the quotes of the inner text are escaped.
+    return f'\\"sha256\\": \\"{digest}\\"'.encode()
 
 
 def check_folder(weights_dir: str | Path) -> Path:
@@ -50,15 +107,10 @@ def check_folder(weights_dir: str | Path) -> Path:
 
 
 def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray], dict]:
-    """Copy the full state of a training model out of its variables, so that training may go on.
+    """Copy the full state of a training model, so that training may go on while it is written.
 
-    Args:
-        model: a model that `train` or `compile_model` prepared.
-        progress: what else makes up the run, as JSON: its `history`, as `train` returns it, the
-            `losses` and `seconds` of the unfinished epoch, its `configuration` and `epochs`.
-
-    Returns:
-        `(tensors, about)`, as `write` takes them.
+    `progress` is what else makes up the run, as JSON: `history`, the `losses` and `seconds` of the
+    unfinished epoch, `configuration` and `epochs`. Returns what `write` takes.
     """
     about = {
         "settings": model.settings,
@@ -69,18 +121,6 @@ def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray],
     # What Keras returns may share its memory with the variable; np.array copies.
     copied = {k: np.array(keras.ops.convert_to_numpy(v)) for k, v in _variables(model).items()}
     return copied, about
-
-
-def steps_done(model: keras.Model) -> int:
-    """Return how many steps the optimizer of a model took."""
-    # On several devices TensorFlow's count has no `int` of its own.
-    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
-
-
-def averages(model: keras.Model) -> list[keras.Variable]:
-    """Return the averaged weights of a training model, in the order of `trainable_variables`."""
-    # In float16 Keras wraps the optimizer in one that scales the loss.
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer).averages
 
 
 def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
@@ -102,10 +142,11 @@ def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
             "from before. Train anew with a smaller learning rate, into another weights_dir."
         )
     path = folder / f"state-{len(about['history']['epoch']):06d}-{about['step']:09d}.safetensors"
-    content = pack(tensors, about)
-    write_atomically(path, content, make_folder=False)
-    if path.read_bytes() != content:
-        raise OSError(f"{path} reads back other than it was written")
+    write_atomically(path, pack(tensors, about), make_folder=False)
+    try:
+        read(path)
+    except DamagedError as error:
+        raise OSError(f"{path} reads back other than it was written: {error}") from error
     for old in [old for old in _states(folder) if _place(old) <= _place(path)][:-KEEP]:
         # What cannot be removed costs room, but the new state is safe.
         with suppress(OSError):
@@ -113,10 +154,11 @@ def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
     return path
 
 
-def find_latest(weights_dir: str | Path) -> Path | None:
-    """Return the newest whole state of a folder, by its epochs and steps; None when there is none.
+def find_newest(weights_dir: str | Path) -> tuple[Path, dict[str, np.ndarray], dict] | None:
+    """Return the newest whole state of a folder: path, tensors, `about`; None when there is none.
 
-    A damaged state is passed over with a warning that names it, and stays where it is.
+    It is the newest by its epochs and steps. A damaged one is passed over with a warning that names
+    it, and stays where it is.
 
     Raises:
         ValueError: there are states, but all are damaged; or the newest is of a later format.
@@ -126,17 +168,26 @@ def find_latest(weights_dir: str | Path) -> Path | None:
     states = _states(check_folder(weights_dir))
     for path in reversed(states):
         try:
-            read(path)
+            return path, *read(path)
         except DamagedError as error:
             warnings.warn(f"{error} It is passed over.", stacklevel=2)
-        else:
-            return path
     if states:
         raise ValueError(
             f"none of the {len(states)} states in {weights_dir} is whole; move them away to start "
             "anew, or give another weights_dir."
         )
     return None
+
+
+def find_latest(weights_dir: str | Path) -> Path | None:
+    """Return the path of the state that `find_newest` finds, or None."""
+    found = find_newest(weights_dir)
+    return found and found[0]
+
+
+def read_about(path: str | Path) -> dict:
+    """Return what a saved state says of itself, as `snapshot` describes it; raises as `read`."""
+    return read(path)[1]
 
 
 def set_aside(latest: Path) -> None:
@@ -147,18 +198,23 @@ def set_aside(latest: Path) -> None:
                 path.rename(path.with_name(f"damaged-{path.name}"))
 
 
-def check_configuration(path: str | Path, configuration: dict) -> None:
+def check_configuration(path: Path, about: dict, wanted: dict) -> None:
     """Raise `ValueError` unless a state was written by a run of the same configuration.
 
     The text names every setting that differs. Other versions of the libraries are no error but a
     warning, since training goes on, only not to the last bit as without the change.
     """
-    about = read_about(path)
-    saved, wanted = about["configuration"], json.loads(json.dumps(configuration))
+    saved, wanted = about.get("configuration"), json.loads(json.dumps(wanted))
+    if not isinstance(saved, dict):
+        raise ValueError(
+            f"{path} has no configuration, so nobody knows whether it belongs to this run; give "
+            "another weights_dir to start anew."
+        )
+    # What older versions did not write down yet is taken for what it is now.
     differing = [
         f"{name} is {brief(wanted.get(name))} and was {brief(saved.get(name))}"
         for name in {**saved, **wanted}
-        if wanted.get(name) != saved.get(name)
+        if wanted.get(name) != saved.get(name, wanted.get(name))
     ]
     if differing:
         raise ValueError(
@@ -178,29 +234,6 @@ def check_configuration(path: str | Path, configuration: dict) -> None:
         )
 
 
-def restore(model: keras.Model, path: str | Path) -> dict:
-    """Put a saved state into a model that `compile_model` prepared, and return what is known of it.
-
-    Returns:
-        The `about` that `snapshot` describes.
-
-    Raises:
-        ValueError: the file is damaged, of another format, or of another network; the text names
-            the first layer that differs. The model is then unchanged.
-    """
-    tensors, about = read(path)
-    _assign(_variables(model), tensors, path)
-    return about
-
-
-def read_about(path: str | Path) -> dict:
-    """Return what a saved state says of itself, as `snapshot` describes it.
-
-    Raises `ValueError` as `restore` does for a damaged file.
-    """
-    return read(path)[1]
-
-
 def versions() -> dict[str, str]:
     """Return the versions, the backend and the devices on which the last bits of a run depend."""
     backend = keras.backend.backend()
@@ -212,86 +245,44 @@ def versions() -> dict[str, str]:
     }
 
 
-def load_weights_dir(weights_dir: str | Path) -> keras.Model:
-    """Return the network of the newest whole state in a folder, with its averaged weights.
+def restore(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> None:
+    """Put a saved state into a model that `compile_model` prepared.
 
-    For other Keras programs, `load_weights_dir(folder).save_weights("cars.weights.h5")` writes
-    these weights alone, and `make_model(...).load_weights("cars.weights.h5")` reads them.
-
-    Raises `FileNotFoundError` when the folder holds no state.
+    Raises `ValueError`, with the model unchanged, if the state is of another network; the text
+    names the first layer that differs.
     """
-    latest = find_latest(weights_dir)
-    if latest is None:
-        raise FileNotFoundError(f"{weights_dir} holds no saved state; train into it first.")
-    return _load_network(latest)
+    _assign(_variables(model), tensors, path)
 
 
-def load_pretrained(name: str = "small") -> keras.Model:
-    """Return a network that comes with this package, ready for `predict`.
-
-    Args:
-        name: "small", or one of its earlier epochs such as "small-epoch-005".
-
-    Raises:
-        ValueError: an unknown name; the text lists those there are.
-    """
-    return _load_network(_shipped(name, ".safetensors"))
-
-
-def load_classifier() -> keras.Model:
-    """Return the trained classifier that comes with this package; see `make_classifier`.
-
-    It measures in float32, whatever precision the networks have that it judges.
-    """
-    path = PRETRAINED / "classifier" / "weights.safetensors"
-    with in_float32():
-        model = make_classifier()
-    _assign({f"averages/{v.path}": v for v in model.weights}, read(path)[0], path)
+def load_averages(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> keras.Model:
+    """Put the averaged weights of a state or a shipped file into a model, and return it."""
+    # A layer that was frozen has weights and no average of them.
+    frozen = {f"averages/{v.path}" for v in model.weights} - tensors.keys()
+    tensors |= {key: tensors[plain] for key in frozen if (plain := f"weights/{key[9:]}") in tensors}
+    _assign({f"averages/{v.path}": v for v in model.weights}, tensors, path)
     return model
 
 
-@contextmanager
-def in_float32():
-    """Make a `with` block in which new networks compute in float32."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def load_history(name: str = "small") -> dict[str, list[float]]:
-    """Return the training history of a network that comes with this package, as `train` does.
-
-    Raises `ValueError` for an unknown name.
-    """
-    return json.loads(_shipped(name, "-history.json").read_text())["history"]
-
-
 def export(model: keras.Model, path: str | Path) -> None:
-    """Write the weights that the model holds now as float16, with its settings, for shipping."""
-    tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
-    about = {"settings": getattr(model, "settings", {})}
-    write_atomically(Path(path), pack(tensors, about))
+    """Write the weights that the model holds now as float16, with its settings, for shipping.
 
-
-def _shipped(name, ending):
-    files = {path.name.removesuffix(ending): path for path in PRETRAINED.glob(f"*{ending}")}
-    if not isinstance(name, str) or name not in files:
-        raise ValueError(
-            f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
-        )
-    return files[name]
+    Raises `ValueError` if a weight is too large for float16.
+    """
+    with np.errstate(over="ignore"):
+        tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(
+                f"{name.removeprefix('averages/')} holds a number that float16 does not; expected "
+                "weights from -65,504 to 65,504."
+            )
+    write_atomically(Path(path), pack(tensors, {"settings": getattr(model, "settings", {})}))
 
 
 def _states(folder):
     """Return the paths of a folder that are named like states, the oldest first."""
-    names = [p for p in folder.glob("state-*") if re.fullmatch(_NAME, p.name)]
-    return sorted(names, key=_place)
-
-
-_NAME = r"state-\d+-\d+\.safetensors"
+    name = r"state-\d+-\d+\.safetensors"
+    return sorted((p for p in folder.glob("state-*") if re.fullmatch(name, p.name)), key=_place)
 
 
 def _place(path):
@@ -312,13 +303,6 @@ def _variables(model):
             if id(slot) not in stored
         },
     }
-
-
-def _load_network(path):
-    tensors, about = read(path)
-    model = make_model(**about["settings"])
-    _assign({f"averages/{v.path}": v for v in model.weights}, tensors, path)
-    return model
 
 
 def _assign(variables, tensors, path):

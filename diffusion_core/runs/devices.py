@@ -1,21 +1,22 @@
-"""One network on several devices: each takes its share of the batch, all take the same step.
+"""One step of a network on whatever there is: XLA or not, one device or several, memory or none.
 
-A step's gradient is the mean over its batch, so it is also the mean of the gradients of equal
-shares. The devices average theirs, and every one of them makes the same change to its own copy of
-the weights. All draws of a step depend on the seed and the step alone, so every process draws the
-whole batch and takes its share: nothing but gradients has to travel.
+On several devices each takes its share of the batch, and all take the same step: a step's gradient
+is the mean over its batch, so it is also the mean of the gradients of equal shares. All draws of a
+step depend on the seed and the step alone, so every process draws the whole batch and takes its
+share: nothing but gradients has to travel.
 """
 
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
 
-from diffusion_core.checks import check_whole
-from diffusion_core.model import check_model
+from diffusion_core.checks import COUNT, NETWORK, checked
+from diffusion_core.runs.averaging import steps_done
 
 
+@checked(model=NETWORK, count=lambda name, value: None if value is None else COUNT(name, value))
 def spread(model: keras.Model, count: int | None = None) -> keras.Model:
     """Return the same network on several devices of this machine, for `train` and `train_one`.
 
@@ -31,11 +32,9 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
         A copy with the same weights.
 
     Raises:
-        TypeError: a model or count of another type.
         ValueError: a count that there is not, on several machines one that leaves some out, or
             a backend other than TensorFlow and JAX.
     """
-    check_model(model)
     backend = keras.backend.backend()
     if backend not in ("tensorflow", "jax"):
         raise ValueError(
@@ -43,7 +42,7 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
             "tensorflow or jax."
         )
     names = device_names()
-    count = len(names) if count is None else check_whole("count", count)
+    count = count or len(names)
     if count > len(names) or (_processes() > 1 and count < len(names)):
         raise ValueError(
             f"count is {count}, and the devices are {', '.join(names)}; expected a number up to "
@@ -72,20 +71,12 @@ def device_names(kind: str | None = None) -> list[str]:
     return [] if keras.backend.backend() == "torch" else keras.distribution.list_devices(kind)
 
 
-@contextmanager
-def home(model: keras.Model):
-    """Make a `with` block in which new variables are placed where those of the model are."""
-    placement = getattr(model, "placement", None)
-    if placement is None:
-        yield
-    else:
-        with placement.scope():
-            yield
-
-
-def is_spread(model: keras.Model) -> bool:
-    """Return whether `spread` made this model."""
-    return hasattr(model, "placement")
+def compile_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss) -> None:
+    """Compile a training step, and make the optimizer's variables."""
+    # Keras leaves XLA off on CPUs, where this network trains faster with it (bench/results).
+    xla = keras.backend.backend() == "jax" or not hasattr(model, "placement")
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=xla)
+    model.optimizer.build(model.trainable_variables)
 
 
 def check_shares(model: keras.Model, batch_size: int) -> None:
@@ -97,30 +88,35 @@ def check_shares(model: keras.Model, batch_size: int) -> None:
         )
 
 
-def smaller_batch(model: keras.Model, batch_size: int) -> int:
-    """Return half the batch size or a little less, that the devices can share out; 0 for none."""
-    count = getattr(model, "device_count", 1)
-    return batch_size // 2 // count * count
-
-
 def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.ndarray) -> float:
     """Take one step as `model.train_on_batch` does, on all devices of the model.
 
-    Args:
-        model: compiled by `compile_model`.
-        question, answer: the whole batch, as `draw_batch` returns it.
-
-    Returns:
-        The loss of the whole batch.
+    Returns the loss of the whole batch; raises `MemoryError` where the step does not fit, and
+    `ValueError` for a loss that is NaN or infinite.
     """
-    if not is_spread(model):
-        return float(model.train_on_batch(question, answer))
-    batch = (question, answer)
+    n, count, step = len(answer), getattr(model, "device_count", 1), steps_done(model)
+    fewer = n // 2 // count * count
+    advice = f"try batch_size={fewer}, with" if fewer else "make a network of smaller widths, for"
+    rate = float(model.optimizer.learning_rate)
+    with explain_full_memory(
+        f"the memory does not hold a training step of {n} images; {advice} another weights_dir."
+    ):
+        loss = _shared_step(model, (question, answer))
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss} at step {step}, where the learning rate was {rate:g}; train anew "
+            "with a smaller one, into another weights_dir. States saved before are untouched."
+        )
+    return loss
+
+
+def _shared_step(model, batch):
+    if not hasattr(model, "placement"):
+        return float(model.train_on_batch(*batch))
     if keras.backend.backend() == "jax":
         # Keras puts the shares of the processes together again, without moving them.
-        batch = _share(batch, _processes(), _process())
         with home(model):
-            return float(model.train_on_batch(*batch))
+            return float(model.train_on_batch(*_share(batch, _processes(), _process())))
 
     # Keras' own train_on_batch would give the whole batch to every device.
     def of_replica(context):
@@ -130,6 +126,16 @@ def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.nd
     model.make_train_function()
     model.reset_metrics()
     return float(model.train_function(iter([shares]))["loss"])
+
+
+def predict_on_batch(model: keras.Model, question: list[np.ndarray]) -> np.ndarray:
+    """Return the network's answer; raises `MemoryError` where the batch does not fit."""
+    n = len(question[0])
+    with explain_full_memory(
+        f"the memory does not hold {n} pictures at once; draw fewer in one call, such as "
+        f"n={max(1, n // 2)}."
+    ):
+        return np.asarray(model.predict_on_batch(question))
 
 
 def is_first() -> bool:
@@ -161,6 +167,12 @@ def explain_full_memory(advice: str):
         if isinstance(error, MemoryError) or "resourceexhausted" in text or "outofmemory" in text:
             raise MemoryError(advice) from error
         raise
+
+
+def home(model: keras.Model):
+    """Make a `with` block in which new variables are placed where those of the model are."""
+    placement = getattr(model, "placement", None)
+    return placement.scope() if placement else nullcontext()
 
 
 def _share(batch, shares, number):

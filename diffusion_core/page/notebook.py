@@ -12,8 +12,8 @@ import numpy as np
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 
-from diffusion_core.devices import device_names
-from diffusion_core.figures import begin_page
+from diffusion_core.page.figures import begin_page
+from diffusion_core.runs.devices import device_names
 
 _started = time.perf_counter()
 

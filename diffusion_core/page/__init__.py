@@ -1,0 +1,1 @@
+"""What the reader of a chapter sees: figures, tables and controls."""

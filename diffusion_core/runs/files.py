@@ -1,0 +1,140 @@
+"""Where files live, how they are written (whole or not at all), and one run for one folder."""
+
+import os
+import re
+import secrets
+import socket
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+DRIVE = Path("/content/drive/MyDrive")
+
+
+def drive_dir() -> Path | None:
+    """Return the project's folder on Google Drive, or None where Drive is not mounted."""
+    return DRIVE / "simple-diffusion" if DRIVE.is_dir() else None
+
+
+def default_weights_dir() -> Path:
+    """Return the folder for weights: on Google Drive when it is mounted, else `./weights`."""
+    drive = drive_dir()
+    return drive / "weights" if drive else Path("weights")
+
+
+# No library: `atomicwrites` is no longer kept up, and none flushes the folder too.
+def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a half.
+
+    A link is written through, and a file that is there keeps its mode. The content is on the disk
+    before the file gets its name, and then the name too, where the platform allows that.
+
+    Args:
+        path: the file.
+        content: all of it.
+        make_folder: False refuses to make a missing folder: where Google Drive was unmounted, a
+            new folder would lie on the machine that is about to go away.
+
+    Raises:
+        OSError: the folder is missing or cannot be made (a file may stand in its place), or the
+            disk is full; the old file is then untouched.
+    """
+    path = Path(os.path.realpath(path))
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, path.stat().st_mode & 0o7777)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed training processes left half-written; only while nobody trains there."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.(state|preview|epoch)-.+\.tmp", path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _flush_folder(folder):
+    # Windows opens no folders, and some network disks flush none; the file itself is on the disk.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class FolderLock:
+    """Hold a folder for this process until `release`, or until the process ends in any way.
+
+    The operating system drops the lock with its process, so a dead one never blocks. That is
+    promised among the processes of one machine, and of several on a network disk that passes locks
+    on. Google Drive passes none on: two Colab sessions that train into one folder do not see each
+    other. Each of their files is still whole, but they remove each other's older states.
+    """
+
+    def __init__(self, folder: Path):
+        """Take the lock of an existing folder; see `take`."""
+        self._path = Path(folder) / ".training-lock"
+        # The thread that writes states takes it again, so it belongs to the process.
+        self._lock = FileLock(self._path, timeout=0, thread_local=False)
+        self._taken = None
+        self.take()
+
+    def take(self) -> None:
+        """Take the lock, or take it again if the folder went away and came back meanwhile.
+
+        Raises:
+            BlockingIOError: another process holds it; the text says which.
+            OSError: the folder is missing or cannot be written.
+        """
+        if self._taken and self._taken == self._identity():
+            return
+        self.release()
+        self._path.touch()  # raises where the folder is missing, which filelock would make
+        try:
+            self._lock.acquire()
+        except Timeout:
+            holder = ""
+            with suppress(OSError):  # Windows lets nobody read a locked file
+                holder = self._path.read_text(errors="replace")
+            raise BlockingIOError(
+                f"{self._path.parent} is in use by {holder or 'another process'}; wait until that "
+                "ends, stop it, or give another weights_dir."
+            ) from None
+        except OSError as error:
+            warnings.warn(
+                f"{self._path.parent} cannot be locked ({error}); make sure that no other process "
+                "trains into it.",
+                stacklevel=2,
+            )
+        # On a full disk the lock holds all the same, only without a name.
+        with suppress(OSError):
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            self._path.write_text(
+                f"process {os.getpid()} on {socket.gethostname()}, started at {started}"
+            )
+        self._taken = self._identity()
+
+    def release(self) -> None:
+        """Let the folder go. The file stays, since removing it could race with its next owner."""
+        self._lock.release(force=True)
+        self._taken = None
+
+    def _identity(self):
+        found = os.stat(self._path) if self._path.exists() else None
+        return found and (found.st_dev, found.st_ino)

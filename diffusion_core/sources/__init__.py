@@ -1,0 +1,1 @@
+"""Where pictures and their judges come from: CIFAR-10, shipped networks, the classifier."""

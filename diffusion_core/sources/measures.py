@@ -1,0 +1,152 @@
+"""Chapter 7's other measures of clouds of features, beside the Fréchet distance."""
+
+import contextlib
+import io
+
+import numpy as np
+
+from diffusion_core.checks import NUMBERS, SEED, check_size, checked, whole
+from diffusion_core.sources.features import classifier_features
+
+NEIGHBOURS = 5  # as the authors of density and coverage advise
+COPY_RATIO, COPY_NEIGHBOURS = 1 / 3, 50
+
+
+def ROWS(name, value):
+    """The kind of clouds of features: finite floats `(n, d)`."""
+    rows = NUMBERS(name, value).astype(np.float64)
+    if rows.ndim != 2:
+        raise ValueError(f"{name} has the shape {rows.shape}; expected rows (n, d).")
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{name} hold NaN or infinite values; expected finite numbers.")
+    return rows
+
+
+def at_least(*least):
+    """Make the check that two clouds have as many columns, and each at least so many rows."""
+
+    def check(draws=0, **clouds):
+        one, other = (cloud for cloud in clouds.values() if isinstance(cloud, np.ndarray))
+        if one.shape[1] != other.shape[1]:
+            raise ValueError(
+                f"the rows have the shapes {one.shape} and {other.shape}; expected as many columns."
+            )
+        if len(one) < least[0] or len(other) < least[1]:
+            raise ValueError(
+                f"there are {len(one)} and {len(other)} rows; expected at least "
+                f"{least[0]} and {least[1]}."
+            )
+        check_size(f"draws is {draws}", draws * (len(one) + len(other)))
+
+    return check
+
+
+@checked(at_least(2, 2), features=ROWS, reference=ROWS, draws=whole(1, 100_000), seed=SEED)
+def kernel_distance(
+    features: np.ndarray, reference: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the kernel distance (KID) of two clouds and the ends of its 95% bootstrap interval.
+
+    The squared maximum mean discrepancy with the kernel `(x · y / d + 1)³` (Bińkowski et al. 2018,
+    arXiv:1801.01401, section 4), without bias: pairs of a row with itself are left out, in every
+    bootstrap draw too. It may therefore fall below zero for equal clouds.
+
+    Args:
+        features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
+        draws: bootstrap draws, each of both clouds with replacement; at most 100,000.
+        seed: of these draws.
+    """
+    random, d = np.random.default_rng(seed), features.shape[1]
+    # Row 0 counts every picture once; the others count how often a bootstrap draw took it.
+    counts = [
+        np.vstack([np.ones(n), random.multinomial(n, np.full(n, 1 / n), size=draws)])
+        for n in (len(features), len(reference))
+    ]
+
+    def total(a, b, count, other):
+        sums = np.zeros(1 + draws)
+        for first in range(0, len(b), 256):  # since the kernel of all pairs would fill the memory
+            columns = slice(first, first + 256)
+            kernel = (a @ b[columns].T / d + 1) ** 3
+            sums += (count @ kernel * other[:, columns]).sum(1)
+        return sums
+
+    def within(cloud, count):
+        same = count**2 @ (np.square(cloud).sum(1) / d + 1) ** 3
+        return (total(cloud, cloud, count, count) - same) / (len(cloud) ** 2 - (count**2).sum(1))
+
+    across = total(features, reference, *counts) / (len(features) * len(reference))
+    distances = within(features, counts[0]) + within(reference, counts[1]) - 2 * across
+    low, high = np.percentile(distances[1:], [2.5, 97.5])
+    return float(distances[0]), float(low), float(high)
+
+
+@checked(at_least(NEIGHBOURS + 2, NEIGHBOURS + 2), features=ROWS, reference=ROWS)
+def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Return precision, recall, density and coverage with 5 neighbours.
+
+    Precision: the share of pictures that lie among the real ones; recall: the share of real ones
+    that lie among the pictures (Kynkäänniemi et al. 2019, arXiv:1904.06991). Density and coverage:
+    the same two thoughts, less shaken by outliers (Naeem et al. 2020, arXiv:2002.09797).
+    """
+    from prdc import compute_prdc
+
+    with contextlib.redirect_stdout(io.StringIO()):  # prdc prints what it counts
+        found = compute_prdc(reference, features, nearest_k=NEIGHBOURS)
+    return {name: float(value) for name, value in found.items()}
+
+
+@checked(at_least(1, COPY_NEIGHBOURS + 1), rows=ROWS, training=ROWS)
+def nearest_training(rows: np.ndarray, training: np.ndarray) -> dict[str, np.ndarray]:
+    """Find each row's nearest training row, and how much nearer it is than the next 50.
+
+    A picture counts as a copy when the distance to its nearest training picture is below a third
+    of the mean distance to the next 50. The comparison with the next 50 is that of Carlini et al.
+    2023 (arXiv:2301.13188); the bound of a third is this book's.
+
+    Returns:
+        `nearest`, integers `(n,)`; `ratio`, floats `(n,)`; `copied`, booleans `(n,)`.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=COPY_NEIGHBOURS + 1, algorithm="brute").fit(training)
+    distances, indices = search.kneighbors(rows)
+    ratio = distances[:, 0] / np.maximum(distances[:, 1:].mean(1), 1e-12)
+    return {"nearest": indices[:, 0], "ratio": ratio, "copied": ratio < COPY_RATIO}
+
+
+def copying(
+    sets: dict[str, np.ndarray], training: np.ndarray, extract=classifier_features
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Look for the uint8 pictures of several sets among uint8 cars and their mirror images.
+
+    Returns:
+        For each name of `sets`, and there for "pixels" and for "features", what `nearest_training`
+        returns. A nearest index of `len(training)` or above means the mirror image of the car at
+        that index minus `len(training)`.
+    """
+    both = np.concatenate([training, training[:, :, ::-1]])
+    found = {name: {} for name in sets}
+    for space, rows_of in {"pixels": _flat, "features": extract}.items():
+        rows = rows_of(both)
+        for name, images in sets.items():
+            found[name][space] = nearest_training(rows_of(images), rows)
+    return found
+
+
+def _flat(images):
+    return images.reshape(len(images), -1) / np.float32(255)
+
+
+def closest(result: dict[str, np.ndarray], cars: int) -> list[dict]:
+    """Return the ten pictures with the smallest ratios, and the car that each resembles."""
+    order = np.argsort(result["ratio"], kind="stable")[:10]
+    return [
+        {
+            "picture": int(i),
+            "car": int(result["nearest"][i] % cars),
+            "mirrored": bool(result["nearest"][i] >= cars),
+            "ratio": float(result["ratio"][i]),
+        }
+        for i in order
+    ]

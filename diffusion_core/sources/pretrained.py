@@ -1,0 +1,26 @@
+"""What comes with the package: networks, their history, and where they lie."""
+
+import json
+from pathlib import Path
+
+from diffusion_core.checks import brief
+
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
+
+
+def load_history(name: str = "small") -> dict[str, list[float]]:
+    """Return the training history of a network that comes with this package, as `train` does.
+
+    Raises `ValueError` for an unknown name.
+    """
+    return json.loads(find(name, "-history.json").read_text())["history"]
+
+
+def find(name: str, ending: str = ".safetensors") -> Path:
+    """Return the file of a shipped network; raise `ValueError`, which lists those there are."""
+    files = {path.name.removesuffix(ending): path for path in PRETRAINED.glob(f"*{ending}")}
+    if not isinstance(name, str) or name not in files:
+        raise ValueError(
+            f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
+        )
+    return files[name]

@@ -1,0 +1,41 @@
+"""Other Python processes, each with a backend of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 400
+
+
+def start(script, *arguments, backend, count=1):
+    """Start a Python that runs a script on `count` processors, for `answers`."""
+    environment = {
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TQDM_DISABLE": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answers(*processes):
+    """Wait for processes, none longer than `PATIENCE`; return the JSON on the last line of each."""
+    try:
+        ends = [process.communicate(timeout=PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, messages) in zip(processes, ends, strict=True):
+        assert process.returncode == 0, messages[-3000:]
+    return [json.loads(output.splitlines()[-1]) for output, _ in ends]

@@ -1,0 +1,571 @@
+"""A run in its folder: when it saves, how it stops, how it goes on, and who holds the folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from diffusion_core import linear_schedule, train, training
+from diffusion_core.model import load_weights_dir
+from diffusion_core.runs import states
+from diffusion_core.runs.files import FolderLock
+
+EPOCHS, STEPS = 3, 4
+IMAGES = np.linspace(-1, 1, 2 * STEPS, dtype=np.float32)[:, None, None, None] * np.ones(
+    (1, 8, 8, 3), np.float32
+)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Replace the training step by one that counts, and lets `at[step]` happen in a step."""
+    taken = SimpleNamespace(seen=[], at={})
+
+    def step(model, images, schedule, seed):
+        number = int(model.optimizer.iterations) + 1
+        taken.seen.append((number, images[:, 0, 0, 0].tolist()))
+        taken.at.pop(number, int)()
+        model.optimizer.iterations.assign(number)
+        return number / 7
+
+    monkeypatch.setattr(training, "train_one", step)
+    return taken
+
+
+@pytest.fixture
+def run(one_layer, steps, tmp_path):
+    """Run or go on: 3 epochs of 4 pretended steps into the folder `run`."""
+
+    def go_on(network=None, **options):
+        options = {"epochs": EPOCHS, "batch_size": 2, "weights_dir": tmp_path / "run", **options}
+        return train(network or one_layer((8, 8, 3)), IMAGES, **options)
+
+    return go_on
+
+
+@pytest.fixture
+def go(tiny, images, without_xla, tmp_path):
+    """Really train a tiny network, two steps an epoch; return it and its history."""
+
+    def go_on(epochs, network=None, pictures=images, **options):
+        network = network or tiny(seed=9, widths=(4,))
+        options = {"batch_size": 8, "weights_dir": tmp_path / "run", "callback_every": 1, **options}
+        return network, train(network, pictures, epochs=epochs, **options)
+
+    return go_on
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*.safetensors"))
+
+
+def newest(folder):
+    return folder / names(folder)[-1]
+
+
+def rewrite(folder, change):
+    """Change what the newest state says of itself."""
+    tensors, about = states.read(newest(folder))
+    change(about)
+    newest(folder).write_bytes(states.pack(tensors, about))
+
+
+def values(network):
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in network.weights]
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class LostError(Exception):
+    """Stands for a lost connection in the middle of a step."""
+
+
+def lose(*_):
+    raise LostError
+
+
+def stop(*_):
+    signal.raise_signal(signal.SIGINT)
+
+
+# --- when a state is saved ----------------------------------------------------------------------
+
+
+def test_a_state_is_saved_after_every_epoch(run, steps, patient, folder):
+    found = []
+    for epoch in range(1, EPOCHS):
+        steps.at[epoch * STEPS + 1] = lambda: found.append(names(folder))
+    run()
+    all_three = [f"state-00000{epoch}-{4 * epoch:09d}.safetensors" for epoch in (1, 2, 3)]
+    assert [*found, names(folder)] == [all_three[:1], all_three[:2], all_three]
+
+
+def test_a_state_is_saved_when_minutes_have_passed(run, steps, patient, folder, monkeypatch):
+    seconds = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+
+    def wait(by):
+        seconds[0] += by
+
+    steps.at |= {1: lambda: wait(119), 2: lambda: wait(1), 3: lambda: wait(119), 4: lose}
+    with pytest.raises(LostError):
+        run(save_minutes=2)
+    assert names(folder) == ["state-000000-000000002.safetensors"]
+
+
+def test_a_wall_clock_that_jumps_changes_nothing(run, steps, patient, folder, monkeypatch):
+    jumps = iter([4e9, 0.0, -1e6, 1e12] * 1000)
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    steps.at[3] = lose
+    with pytest.raises(LostError):
+        run(save_minutes=1)
+    assert names(folder) == []
+    assert min(run(save_minutes=0)["seconds"]) >= 0
+    assert newest(folder).name == "state-000003-000000012.safetensors"
+
+
+def test_training_goes_on_while_a_state_is_written(run, steps, monkeypatch):
+    write, may_go_on, written = states.write, threading.Event(), []
+
+    def slowly(folder, tensors, about):
+        assert may_go_on.wait(60)
+        written.append(about["step"])
+        return write(folder, tensors, about)
+
+    monkeypatch.setattr(states, "write", slowly)
+    # Eight steps are taken before the first state is on the disk; no other waits behind it.
+    steps.at[8] = may_go_on.set
+    run(save_minutes=0)
+    assert (written[0], written[-1]) == (0, EPOCHS * STEPS)
+    assert not set(range(1, 8)) & set(written)
+
+
+def test_a_finished_run_is_neither_trained_nor_saved_again(run, steps, folder):
+    history = run()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("state-*")}
+    assert run() == history
+    assert len(steps.seen) == EPOCHS * STEPS
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("state-*")} == before
+
+
+def test_without_a_folder_nothing_is_written_and_signals_are_left_alone(
+    run, steps, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before, handlers = signal.getsignal(signal.SIGINT), []
+    steps.at[2] = lambda: handlers.append(signal.getsignal(signal.SIGINT))
+    run(weights_dir=None)
+    assert handlers == [before]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_last_epoch_of_skipped_steps_is_saved(go, folder, monkeypatch):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        flush = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda handle: (time.sleep(0.7), flush(handle)))
+        go(2, batch_size=16, callback=lambda e, m, h: m.optimizer.dynamic_scale.assign(1e38))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    about = states.read_about(newest(folder))
+    assert (about["history"]["epoch"], about["step"]) == ([1, 2], 1)
+
+
+def test_weights_that_are_no_numbers_end_the_run_and_leave_the_saved_states(
+    one_layer, run, steps, patient, folder
+):
+    network = one_layer((8, 8, 3))
+    steps.at[6] = lambda: network.weights[0].assign(np.nan * np.asarray(network.weights[0]))
+    with pytest.raises(ValueError, match="after step 8 some weights are NaN or infinite; the sav"):
+        run(network)
+    assert names(folder) == ["state-000001-000000004.safetensors"]
+
+
+# --- going on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost_at", [2, 4, 5, 7, 12])
+def test_a_run_that_is_lost_in_an_epoch_goes_on_in_its_middle(run, steps, patient, lost_at):
+    whole = run(weights_dir=None)
+    expected = steps.seen.copy()
+    steps.seen.clear()
+    steps.at[lost_at] = lose
+    with pytest.raises(LostError):
+        run(save_minutes=0)
+    history = run(save_minutes=0)
+    # The lost step is taken again, on the same images; nothing else is, and nothing is left out.
+    assert steps.seen == expected[:lost_at] + expected[lost_at - 1 :]
+    for column in ("epoch", "step", "loss", "learning_rate"):
+        assert history[column] == whole[column]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights_from_any_first_ones(tiny, go, tmp_path):
+    def interrupt(epoch, model, history):
+        if epoch == 2:
+            raise LostError
+
+    whole, expected = go(3, tiny(widths=(4,)), seed=5, weights_dir=tmp_path / "whole")
+    with pytest.raises(LostError):
+        go(3, tiny(widths=(4,)), seed=5, callback=interrupt)
+    network, history = go(3, tiny(seed=99, widths=(4,)), seed=5)
+    assert history["step"] == [2, 4, 6]
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
+    for a, b in zip(values(network), values(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    # A finished run gives its history and average at once.
+    network, history = go(3, seed=5, weights_dir=tmp_path / "whole")
+    assert history == expected
+    assert_same(values(network), values(whole))
+
+
+def test_seconds_before_an_interruption_count(run, steps, patient, monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: seconds[0])
+
+    def wait():
+        seconds[0] += 10
+
+    steps.at |= {1: wait, 2: wait, 3: lose}
+    with pytest.raises(LostError):
+        run(save_minutes=0, epochs=2)
+    steps.at |= {step: wait for step in range(3, 9)}
+    history = run(epochs=2)
+    assert history["seconds"] == [40, 40]
+    assert history["images_per_second"] == [8 / 40] * 2
+
+
+def test_a_damaged_state_is_set_aside_and_the_run_goes_on_from_the_one_before(run, steps, folder):
+    history = run()
+    last = newest(folder)
+    last.write_bytes(last.read_bytes()[:-1])
+    steps.seen.clear()
+    with pytest.warns(UserWarning, match=f"{last.name} is not a whole saved state"):
+        again = run()
+    assert [number for number, _ in steps.seen] == list(range(9, 13))
+    assert again["loss"] == history["loss"]
+    assert (folder / f"damaged-{last.name}").is_file()
+    assert states.find_latest(folder) == last
+
+
+def test_another_number_of_epochs_is_possible_and_is_said(run, steps):
+    run(epochs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run(epochs=2)
+    with pytest.warns(UserWarning, match=r"planned for 2 epochs and has now 4: the learning rate"):
+        assert run(epochs=4)["step"] == [4, 8, 12, 16]
+    assert len(steps.seen) == 16
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_fewer_epochs_than_begun_are_refused(run, folder, lost):
+    run(epochs=2)
+    begun = 2 + lost
+    if lost:  # in the third epoch
+        rewrite(folder, lambda about: about.update(losses=[0.5]))
+    with pytest.raises(ValueError, match=rf"epochs is {begun - 1}, .*of epoch {begun}; give at le"):
+        run(epochs=begun - 1)
+
+
+def test_a_killed_callback_is_called_again(run, patient, folder):
+    """So it comes before the state of its epoch, which would say that it has been called."""
+    seen = []
+    run(callback=lambda *_: seen.append(names(folder)), callback_every=1, epochs=2)
+    assert seen == [[], ["state-000001-000000004.safetensors"]]
+
+
+def test_a_callback_cannot_change_the_history(run):
+    for _ in range(2):
+        history = run(callback=lambda e, m, history: history["loss"].clear(), callback_every=1)
+        assert len(history["loss"]) == EPOCHS
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(run, folder):
+    rest = [".state-000004-000000004.safetensors.123.tmp", ".preview-epoch-001.png.7.tmp"]
+    mine = [".cars.png.7.tmp", "state-1.7.tmp", "damaged-state-1-1.safetensors"]
+    folder.mkdir()
+    for name in rest + mine:
+        (folder / name).write_text("")
+    run()
+    assert {path.name for path in folder.iterdir() if not path.stat().st_size} == set(mine)
+
+
+def test_going_on_reads_the_state_once(run, monkeypatch):
+    run()
+    seen, read = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (seen.append(path.name), read(path))[1])
+    run()
+    assert len([name for name in seen if name.startswith("state-")]) == 1
+
+
+# --- only the same run goes on ------------------------------------------------------------------
+
+
+def make_loss(power):
+    def mine(answer, guess):
+        return keras.ops.mean(keras.ops.abs(answer - guess) ** power)
+
+    return mine
+
+
+def make_rate(factor):
+    class Mine(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return factor * 1e-3
+
+        def get_config(self):
+            return {}
+
+    return Mine()
+
+
+RULE = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.5)
+
+
+def test_another_configuration_is_refused_and_the_network_unchanged(tiny, images, go, folder):
+    go(1, seed=5)
+    before = names(folder)
+    changes = [
+        ({"seed": 6}, r"seed is 6 and was 5\. Give what it was to go on, or another weights_dir"),
+        ({"batch_size": 4, "seed": 0}, r"batch_size is 4 and was 8; seed is 0 and was 5\."),
+        ({"learning_rate": 2e-3}, "learning_rate is 0.002 and was 0.004"),
+        ({"learning_rate": RULE}, r"learning_rate is \{'ExponentialDecay': .*… and was 0"),
+        ({"loss": "mean_squared_error"}, "loss is 'mean_squared_error' and was 'mean_absolute_err"),
+        ({"schedule": linear_schedule(8)}, r"noise_levels is \[1.0, 0.875, .* and was \[1.0, 0.9"),
+        ({"pictures": images[::-1]}, r"images_sha256 is '\w+\.{3}\w+' and was '\w+\.{3}"),
+        ({"pictures": images[1:]}, "images is 15 and was 16; images_sha256"),
+        ({"network": tiny()}, r"widths is \[4, 8\] and was \[4\]"),
+    ]
+    for change, message in changes:
+        network = change.setdefault("network", tiny(seed=99, widths=(4,)))
+        weights = values(network)
+        with pytest.raises(ValueError, match=f"belongs to another run: {message}"):
+            go(9, **{"seed": 5, **change})
+        assert not hasattr(network, "optimizer")
+        assert_same(values(network), weights)
+    assert names(folder) == before
+
+
+@pytest.mark.parametrize(("name", "make"), [("loss", make_loss), ("learning_rate", make_rate)])
+def test_two_rules_of_one_name_are_told_apart(run, name, make):
+    history = run(**{name: make(1)})
+    assert run(**{name: make(1)}) == history
+    with pytest.raises(ValueError, match=f"another run: {name}"):
+        run(**{name: make(2)})
+
+
+def test_the_way_of_drawing_belongs_to_the_run(run, folder):
+    history = run()
+    rewrite(folder, lambda about: about["configuration"].update(draw_rule="another"))
+    with pytest.raises(ValueError, match=r"another run: draw_rule is .* and was 'another'"):
+        run()
+    # States of before this entry go on; a loss may be spelled in any way.
+    rewrite(folder, lambda about: about["configuration"].pop("draw_rule"))
+    assert run(loss="mae") == history
+    rewrite(folder, lambda about: about.pop("configuration"))
+    with pytest.raises(ValueError, match=r"has no configuration.*another weights_dir"):
+        run()
+
+
+def test_other_versions_give_a_warning_and_a_quiet_run_none(run, steps, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        steps.at[6] = lose
+        with pytest.raises(LostError):
+            run()
+        run()
+    monkeypatch.setattr(keras, "__version__", "3.99")
+    with pytest.warns(UserWarning, match=r"now keras 3.99 \(was 3\.\d+.*\). Training goes on, but"):
+        run()
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "code"),
+    [(signal.SIGINT, KeyboardInterrupt, ()), (signal.SIGTERM, SystemExit, (143,))],
+)
+def test_a_signal_saves_the_state_says_where_and_ends_the_run(
+    run, steps, folder, capsys, number, error, code
+):
+    before = signal.getsignal(number)
+    steps.at[6] = lambda: signal.raise_signal(number)
+    with pytest.raises(error) as ended:
+        run()
+    assert ended.value.args == code
+    saved = folder / "state-000001-000000006.safetensors"
+    assert newest(folder) == saved
+    assert capsys.readouterr().out == (
+        f"Stopped at step 6; saved as {saved}, from where the same call goes on.\n"
+    )
+    assert states.read_about(saved)["losses"] == [5 / 7, 6 / 7]
+    assert signal.getsignal(number) is before
+    steps.seen.clear()
+    assert run()["step"] == [4, 8, 12]
+    assert steps.seen[0][0] == 7
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("step", [4, 12])
+def test_a_signal_in_the_last_step_of_an_epoch_leaves_the_epoch_whole(run, steps, folder, step):
+    steps.at[step] = stop
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    about = states.read_about(newest(folder))
+    assert (len(about["history"]["epoch"]), about["losses"]) == (step // STEPS, [])
+
+
+def test_a_second_signal_ends_the_run_at_once(run, steps, folder):
+    def twice():
+        stop()
+        stop()
+        pytest.fail("the second signal was held back too")
+
+    steps.at[6] = twice
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert names(folder) == ["state-000001-000000004.safetensors"]
+
+
+def test_an_ignored_signal_stays_ignored(run, steps):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        steps.at[6] = stop
+        assert run()["step"] == [4, 8, 12]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_training_works_in_another_thread(run):
+    histories = []
+    thread = threading.Thread(target=lambda: histories.append(run()))
+    thread.start()
+    thread.join(60)
+    assert histories[0]["step"] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LostError])
+def test_the_state_is_saved_when_a_callback_ends_the_run(run, folder, capsys, error):
+    def callback(epoch, model, history):
+        raise error
+
+    with pytest.raises(error):
+        run(callback=callback, callback_every=2)
+    assert newest(folder).name == "state-000002-000000008.safetensors"
+    assert "Stopped at step 8; saved as " in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="planned"):
+        assert run(epochs=2, callback=callback)["epoch"] == [1, 2]  # and it is not called again
+
+
+@pytest.mark.parametrize(("end", "error"), [(stop, KeyboardInterrupt), (lose, LostError)])
+def test_on_every_exit_the_network_holds_the_average(tiny, go, folder, end, error):
+    network = tiny(widths=(4,))
+    with pytest.raises(error):
+        go(3, network, callback=lambda epoch, *rest: epoch == 2 and end())
+    assert_same(values(network), values(load_weights_dir(folder)))
+    tensors, _ = states.read(newest(folder))
+    plain = [tensors[f"weights/{variable.path}"] for variable in network.weights]
+    assert not all(map(np.array_equal, values(network), plain))
+
+
+def test_an_exit_before_the_first_step_leaves_the_network_alone(tiny, go, monkeypatch):
+    network = tiny(widths=(4,))
+    before = values(network)
+    monkeypatch.setattr(network, "train_on_batch", lose)
+    with pytest.raises(LostError):
+        go(1, network)
+    assert_same(values(network), before)
+
+
+# --- one process for one folder -----------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from diffusion_core.runs.files import FolderLock
+lock = FolderLock(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_gets_a_clear_error_and_a_dead_one_does_not_block(run, steps, folder):
+    folder.mkdir()
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == b"held\n"
+            message = rf"run is in use by process {holder.pid} on .*, started at 20.*; wait until"
+            with pytest.raises(BlockingIOError, match=message):
+                run()
+            assert steps.seen == names(folder) == []
+        finally:
+            holder.kill()
+    assert run()["step"] == [4, 8, 12]
+
+
+def test_the_folder_is_free_after_a_run_and_after_a_lost_one(run, steps, folder):
+    steps.at[6] = lose
+    with pytest.raises(LostError):
+        run()
+    run()
+    held = FolderLock(folder)
+    with pytest.raises(BlockingIOError, match=f"is in use by process {os.getpid()} on "):
+        run()
+    held.release()
+    run()
+
+
+def test_a_folder_that_was_replaced_meanwhile_is_locked_again(tmp_path, folder):
+    folder.mkdir()
+    held = FolderLock(folder)
+    held.take()
+    folder.rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        held.take()
+    assert not folder.exists()
+    folder.mkdir()
+    other = FolderLock(folder)
+    with pytest.raises(BlockingIOError):
+        held.take()
+    other.release()
+    held.take()
+    with pytest.raises(BlockingIOError):
+        FolderLock(folder)
+    held.release()
+
+
+def test_a_disk_without_locks_gives_a_warning(run, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def unsupported(*args):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.warns(UserWarning, match="cannot be locked .*not supported.*make sure that no oth"):
+        assert run()["step"] == [4, 8, 12]
+
+
+def test_states_are_plain_json_beside_numbers(run, folder):
+    run()
+    known = states.read_about(newest(folder))
+    assert json.loads(json.dumps(known, allow_nan=False)) == known
+    assert known["configuration"]["noise_levels"][0] == 1

@@ -1,0 +1,554 @@
+"""Saved states and shipped networks: what is in the files, damage, finding, restoring, writing."""
+
+import os
+import re
+import threading
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from diffusion_core import (
+    compile_model,
+    default_weights_dir,
+    draw_batch,
+    linear_schedule,
+    load_history,
+    load_pretrained,
+    make_model,
+    normalize,
+    train,
+    train_one,
+)
+from diffusion_core.model import load_weights_dir
+from diffusion_core.runs import files, states
+from diffusion_core.runs.run import COLUMNS
+from diffusion_core.sources import pretrained
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def assert_same(one, other):
+    for a, b in zip(values(one), values(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def history_of(epochs):
+    return {column: [float(i) for i in range(epochs)] for column in COLUMNS}
+
+
+def save(network, folder):
+    progress = {"history": history_of(3), "losses": [0.1, 1 / 3], "seconds": 1.5, "epochs": 9}
+    progress["configuration"] = {"seed": 2, "widths": (4,)}
+    return states.write(folder, *states.snapshot(network, progress))
+
+
+def restore(network, path):
+    tensors, about = states.read(path)
+    states.restore(network, tensors, path)
+    return about
+
+
+def write_plain(folder, epochs, step, value=0.0):
+    """Write a state without a network, which is all that finding one needs."""
+    about = {"history": history_of(epochs), "step": step}
+    return states.write(folder, {"weights/w": np.full((4, 5), value, np.float32)}, about)
+
+
+@pytest.fixture(scope="module")
+def network(tiny, images, no_xla):
+    """A network after three steps, whose average differs from its weights."""
+    network = tiny(widths=(4,))
+    with no_xla():
+        compile_model(network, 10, 1e-2)
+        for _ in range(3):
+            train_one(network, images, seed=2)
+    return network
+
+
+@pytest.fixture
+def fresh(tiny, without_xla):
+    """Another network of the same make, with other weights."""
+    network = tiny(seed=9, widths=(4,))
+    compile_model(network, 10, 1e-2)
+    return network
+
+
+@pytest.fixture
+def saved(network, tmp_path):
+    return save(network, tmp_path)
+
+
+# --- save and restore ---------------------------------------------------------------------------
+
+
+def test_a_restored_network_takes_the_same_next_step(images, network, fresh, saved):
+    assert restore(fresh, saved) == states.read_about(saved)
+    assert_same(fresh.weights, network.weights)
+    assert_same(fresh.optimizer.variables, network.optimizer.variables)
+    assert int(fresh.optimizer.iterations) == 3
+    # Both go on; afterwards the first is put back, since other tests use it.
+    copied, _ = states.snapshot(network, {})
+    before = {key: tensor.copy() for key, tensor in copied.items()}
+    losses = [train_one(one, images, seed=2) for one in (network, fresh)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for ours, theirs in zip(values(fresh.weights), values(network.weights), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
+    for key, tensor in copied.items():  # a copy does not follow the network
+        np.testing.assert_array_equal(tensor, before[key], err_msg=key)
+    restore(network, saved)
+
+
+def test_what_is_known_of_a_state_comes_back_with_it(saved):
+    about = states.read_about(saved)
+    assert about["history"] == history_of(3)
+    assert about["losses"] == [0.1, 1 / 3]
+    assert (about["seconds"], about["epochs"], about["step"]) == (1.5, 9, 3)
+    assert about["configuration"] == {"seed": 2, "widths": [4]}
+    assert about["settings"]["widths"] == [4]
+    assert about["format"] == 2
+    assert about["versions"]["keras"] == keras.__version__
+    assert keras.backend.backend() in about["versions"]
+
+
+def test_a_state_holds_everything_once_as_numbers_and_text(network, saved):
+    assert saved.name == "state-000003-000000003.safetensors"
+    tensors = safetensors.numpy.load_file(saved)
+    assert {key.split("/")[0] for key in tensors} == {"weights", "optimizer", "averages"}
+    assert len(tensors) == len(network.weights) + len(network.optimizer.variables)
+    weights = sum(weight.size for weight in values(network.weights))
+    # Weights, averages and Adam's two slots, and a step and perhaps a rate beside them.
+    assert 0 <= sum(tensor.size for tensor in tensors.values()) - 4 * weights <= 2
+
+
+def test_only_the_last_few_states_are_kept(tmp_path):
+    for epoch in range(1, states.KEEP + 3):
+        write_plain(tmp_path, epoch, 10 * epoch)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"state-{e:06d}-{10 * e:09d}.safetensors" for e in (3, 4, 5)]
+
+
+def test_an_old_state_goes_only_after_the_new_one_was_read_back(tmp_path, monkeypatch):
+    for epoch in range(1, states.KEEP + 1):
+        write_plain(tmp_path, epoch, epoch)
+    before = sorted(tmp_path.iterdir())
+    replace = os.replace
+
+    def write_badly(source, target):
+        Path(source).write_bytes(Path(source).read_bytes()[:-1] + b"?")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", write_badly)
+    with pytest.raises(OSError, match=r"000000004.safetensors reads back other than it was writ"):
+        write_plain(tmp_path, 4, 4)
+    assert set(before) <= set(tmp_path.iterdir())
+
+
+def test_a_state_that_cannot_be_loaded_again_is_no_state(tmp_path):
+    from ml_dtypes import bfloat16
+
+    with pytest.raises(OSError, match="state-000000-000000001"):
+        states.write(
+            tmp_path, {"weights/w": np.zeros(3, bfloat16)}, {"step": 1, "history": {"epoch": []}}
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path, value):
+    good = write_plain(tmp_path, 1, 1)
+    with pytest.raises(ValueError, match="after step 2 some weights are NaN or infinite"):
+        write_plain(tmp_path, 2, 2, value)
+    assert list(tmp_path.iterdir()) == [good]
+
+
+def test_states_that_stand_later_are_not_counted_and_not_removed(tmp_path):
+    later = [write_plain(tmp_path, epoch, epoch) for epoch in (7, 8, 9)]
+    for epoch in range(1, 6):
+        assert write_plain(tmp_path, epoch, epoch).is_file()
+    assert all(path.is_file() for path in later)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    others = ["state-best.safetensors", "state-000001-000000001.safetensors.bak", "Icon\r"]
+    others += ["._state-000099-000000099.safetensors", "epoch-001.safetensors", ".hidden"]
+    others += [".state-000009-000000009.safetensors.123.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    for epoch in range(1, 6):
+        write_plain(tmp_path, epoch, epoch)
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert states.find_latest(tmp_path).name == "state-000005-000000005.safetensors"
+
+
+@pytest.mark.parametrize(
+    "places", [[(10, 100), (9, 999)], [(2, 20), (2, 9)], [(1_000_000, 5), (999_999, 6)]]
+)
+def test_the_latest_state_is_the_one_furthest_in_the_run(tmp_path, places):
+    """Files are written in the other order, so that times of files say the opposite."""
+    expected, _ = paths = [write_plain(tmp_path, *place) for place in places]
+    for path, time in zip(paths, (1e9, 2e9), strict=True):
+        os.utime(path, (time, time))
+    assert states.find_latest(tmp_path) == expected
+
+
+@pytest.mark.parametrize("folder", ["empty", "not there"])
+def test_there_is_no_latest_state_before_the_first(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    assert states.find_latest(tmp_path / folder) is None
+    with pytest.raises(FileNotFoundError, match="holds no saved state; train into it first"):
+        load_weights_dir(tmp_path / folder)
+
+
+@pytest.mark.parametrize("below", ["", "run", "runs/first"])
+def test_a_file_where_the_folder_should_be_is_refused(one_layer, tmp_path, below):
+    file, cars = tmp_path / "weights", np.zeros((4, 32, 32, 3), np.float32)
+    file.write_text("")
+    with pytest.raises(NotADirectoryError, match="weights is a file; expected a folder"):
+        train(one_layer(), cars, epochs=1, batch_size=4, weights_dir=file / below)
+    with pytest.raises(NotADirectoryError, match="weights is a file; expected a folder"):
+        states.find_latest(file / below)
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def is_damaged(path, content):
+    path.write_bytes(content)
+    try:
+        states.read(path)
+    except states.DamagedError:
+        return True
+    return False
+
+
+@pytest.fixture
+def packed():
+    """A file with names, nested text and a few thousand bytes of numbers."""
+    random = np.random.default_rng(0)
+    tensors = {f"weights/{i}": random.standard_normal((20, 9)).astype(np.float32) for i in "abc"}
+    return states.pack(tensors, {"settings": {"widths": [4]}, "text": 'a "sha256": "0" in it'})
+
+
+def test_the_same_numbers_and_text_make_the_same_whole_file(packed, tmp_path):
+    assert not is_damaged(tmp_path / "file", packed)
+    assert states.pack(*states.read(tmp_path / "file")) == packed
+
+
+def test_a_file_cut_at_any_of_two_hundred_lengths_is_damaged(packed, tmp_path):
+    for length in np.linspace(0, len(packed) - 1, 200).astype(int):
+        assert is_damaged(tmp_path / "file", packed[:length]), length
+
+
+def test_a_changed_byte_anywhere_is_damage(packed, tmp_path):
+    """Every byte of the header, a thousand of the body; each with one bit and with all bits."""
+    header = 8 + int.from_bytes(packed[:8], "little")
+    body = np.random.default_rng(1).choice(len(packed) - header, 1000, replace=False) + header
+    for place in [*range(header), *body]:
+        for flip in (1 << (place % 8), 255):
+            content = bytearray(packed)
+            content[place] ^= flip
+            assert is_damaged(tmp_path / "file", bytes(content)), (place, flip)
+
+
+def headed(header):
+    return len(header).to_bytes(8, "little") + header
+
+
+def about(text):
+    return safetensors.numpy.save({"a": np.zeros(1)}, {"about": text})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        (2**63).to_bytes(8, "little") + b"{}",
+        headed(b"[]"),
+        headed(b"null"),
+        headed(b'{"__metadata__":null}'),
+        headed(b"[" * 3000 + b"]" * 3000),
+        b"\x89PNG\r\n\x1a\n" + bytes(1000),
+        b"\x80\x04cos\nsystem\n(S'touch stolen'\ntR.",
+        safetensors.numpy.save({"a": np.zeros(1)}),
+        about("[]"),
+        about('{"format": "2"}'),
+        about('{"format": 2}'),
+        about('{"format": 2, "sha256": "00"}'),
+        about('{"format": 2, "sha256": 1}'),
+    ],
+)
+def test_another_file_is_no_state(tmp_path, content):
+    assert is_damaged(tmp_path / "file", content)
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 4
+    path.write_bytes(content)
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_folder(path):
+    path.unlink()
+    path.mkdir()
+    (path / "file").write_text("")
+
+
+@pytest.mark.parametrize("damage", [damage_half, damage_bit, damage_empty, damage_folder])
+def test_a_damaged_state_is_passed_over_with_a_warning_and_kept_aside(tmp_path, damage):
+    good, newest = (write_plain(tmp_path, 3, step) for step in (30, 31))
+    damage(newest)
+    with pytest.warns(UserWarning, match=r"state-000003-000000031.safetensors is not a whole sav"):
+        assert states.find_latest(tmp_path) == good
+    assert newest.exists()
+    # It is set aside before its name is used again.
+    states.set_aside(good)
+    assert write_plain(tmp_path, 3, 31) == newest
+    assert (tmp_path / f"damaged-{newest.name}").exists()
+    assert states.find_latest(tmp_path) == newest
+    newest.unlink()
+    assert states.find_latest(tmp_path) == good
+
+
+def test_several_damaged_states_are_passed_over_each_with_a_warning(tmp_path):
+    good, *others = (write_plain(tmp_path, 3, step) for step in (30, 31, 32))
+    for path in others:
+        damage_half(path)
+    with pytest.warns(UserWarning, match="passed over") as warned:
+        assert states.find_latest(tmp_path) == good
+    assert [re.search(r"0000000(\d\d)\.", str(w.message)).group(1) for w in warned] == ["32", "31"]
+    # A run does not start anew by itself.
+    damage_half(good)
+    with (
+        pytest.warns(UserWarning, match="not a whole saved state"),
+        pytest.raises(ValueError, match=r"none of the 3 states in .* is whole; move them away"),
+    ):
+        states.find_latest(tmp_path)
+
+
+def test_a_state_that_cannot_be_read_now_is_neither_passed_over_nor_called_damaged(
+    tmp_path, monkeypatch
+):
+    write_plain(tmp_path, 1, 1)
+    newest = write_plain(tmp_path, 2, 2)
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        if path == newest:
+            raise OSError(107, "Transport endpoint is not connected")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    with pytest.raises(OSError, match="not connected"):
+        states.find_latest(tmp_path)
+
+
+def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
+    write_plain(tmp_path, 1, 1)
+    newest = write_plain(tmp_path, 2, 2)
+    newest.write_bytes(states.pack({"weights/w": np.zeros(3)}, {"format": 99}))
+    for read in (states.read_about, lambda path: states.find_latest(path.parent)):
+        with pytest.raises(ValueError, match=r"has format 99; this version reads 2\. Update"):
+            read(newest)
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"widths": (8,)}, r"time_1|halve_image/kernel it holds \(2, 2, 3, 4"),
+        ({"widths": (4, 8)}, r"down_1_1_norm_1/scale it holds nothing, and the model holds \(4,"),
+        ({"widths": (4,), "blocks": 2}, r"middle_3_norm_1/scale it holds nothing"),
+        ({"widths": (4,), "residual": False}, r"time_1/kernel it holds \(1, 128\), and"),
+    ],
+)
+def test_weights_of_another_network_name_the_layer_that_differs(tiny, saved, settings, where):
+    network = tiny(**settings)
+    compile_model(network, 10)
+    before = values(network.weights)
+    with pytest.raises(ValueError, match=f"is of another network: at weights/(?:{where})"):
+        restore(network, saved)
+    assert_same(network.weights, before)
+
+
+def test_weights_of_a_deeper_network_name_the_layer_that_is_too_much(tiny, fresh, tmp_path):
+    deeper = tiny(widths=(4,), blocks=2)
+    compile_model(deeper, 10)
+    with pytest.raises(ValueError, match=r"is of another network: at weights/middle_[34]"):
+        restore(fresh, save(deeper, tmp_path))
+
+
+def test_the_network_of_a_folder_has_the_averages_also_in_keras_own_format(network, saved):
+    loaded = load_weights_dir(saved.parent)
+    assert loaded.settings == network.settings
+    assert_same(loaded.weights, network.optimizer.averages)
+    loaded.save_weights(saved.parent / "cars.weights.h5")
+    again = make_model(**loaded.settings)
+    again.load_weights(saved.parent / "cars.weights.h5")
+    assert_same(again.weights, loaded.weights)
+
+
+def test_a_frozen_layer_is_saved_and_loaded(tiny, images, without_xla, tmp_path):
+    network = tiny(widths=(4,))
+    network.get_layer("halve_image").trainable = False
+    train(network, images, epochs=1, batch_size=8, weights_dir=tmp_path)
+    assert_same(network.weights, load_weights_dir(tmp_path).weights)
+
+
+def test_an_exported_network_comes_back_in_half_precision(tiny, tmp_path, monkeypatch):
+    network = tiny(blocks=2)
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
+    states.export(network, tmp_path / "mine.safetensors")
+    stored = safetensors.numpy.load_file(tmp_path / "mine.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {np.dtype(np.float16)}
+    loaded = load_pretrained("mine")
+    assert loaded.settings == network.settings
+    assert_same(
+        loaded.weights, [w.astype("float16").astype("float32") for w in values(network.weights)]
+    )
+    network.get_layer("direction").bias.assign([1, 1e5, 1])
+    with pytest.raises(ValueError, match=r"direction/bias holds a number that float16 does not"):
+        states.export(network, tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["huge", "../pretrained/small", "small.safetensors", ""])
+def test_an_unknown_network_is_refused_with_the_names_there_are(name):
+    for load in (load_pretrained, load_history):
+        with pytest.raises(ValueError, match=rf"there is no network '{name}'; expected .*small"):
+            load(name)
+
+
+def test_the_shipped_networks_are_small_and_know_cars(cars):
+    """On real or drawn cars, the guess is nearer to the next picture than no change at all."""
+    small = load_pretrained()
+    assert small.count_params() <= 2_000_000
+    assert (pretrained.PRETRAINED / "small.safetensors").stat().st_size <= 4_000_000
+    question, answer = draw_batch(normalize(cars[:32]), linear_schedule(), 0, 0)
+    guess = keras.ops.convert_to_numpy(small(question))
+    assert np.abs(guess - answer).mean() < 0.6 * np.abs(question[0] - answer).mean()
+    earlier = sorted(pretrained.PRETRAINED.glob("small-epoch-*.safetensors"))
+    assert len(earlier) >= 3
+    assert load_pretrained(earlier[0].stem).settings == small.settings
+
+
+def test_the_shipped_history_is_of_a_run_that_learned():
+    history = load_history()
+    assert tuple(history) == COLUMNS
+    assert len({len(column) for column in history.values()}) == 1
+    assert history["loss"][-1] < history["loss"][0]
+
+
+# --- folders and files --------------------------------------------------------------------------
+
+
+def test_weights_go_to_google_drive_when_it_is_mounted(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "DRIVE", tmp_path / "not-mounted")
+    assert default_weights_dir() == Path("weights")
+    monkeypatch.setattr(files, "DRIVE", tmp_path)
+    assert default_weights_dir() == tmp_path / "simple-diffusion" / "weights"
+
+
+def test_a_missing_folder_can_be_refused_and_a_file_in_its_place_is(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_plain(tmp_path / "away", 1, 1)
+    assert list(tmp_path.iterdir()) == []
+    files.write_atomically(tmp_path / "made" / "file", b"")
+    with pytest.raises(OSError, match="file"):
+        files.write_atomically(tmp_path / "made" / "file" / "state", b"new")
+
+
+def test_a_whole_file_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+    tmp_path, monkeypatch
+):
+    path, seen, flush, replace = tmp_path / "file", [], os.fsync, os.replace
+    files.write_atomically(path, b"old")
+
+    def look_then_flush(handle):
+        seen.append(os.fstat(handle).st_ino)
+        flush(handle)
+
+    def look_then_replace(source, target):
+        seen.append((Path(source).read_bytes(), path.read_bytes()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", look_then_flush)
+    monkeypatch.setattr(os, "replace", look_then_replace)
+    files.write_atomically(path, b"new")
+    assert seen == [path.stat().st_ino, (b"new", b"old"), tmp_path.stat().st_ino]
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_no_rest(monkeypatch, tmp_path, failing):
+    path = tmp_path / "file"
+    files.write_atomically(path, b"old")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_four_threads_may_write_one_file(tmp_path):
+    failed = []
+
+    def write_often():
+        for _ in range(25):
+            try:
+                files.write_atomically(tmp_path / "file", b"whole")
+            except OSError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=write_often) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert failed == []
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+def test_a_link_and_the_mode_of_a_file_stay(tmp_path):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "target", tmp_path / "link"
+    link.symlink_to(target)
+    before = os.umask(0o027)
+    try:
+        files.write_atomically(link, b"new")
+        assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"new", 0o640)
+        target.chmod(0o600)
+        files.write_atomically(link, b"newer")
+    finally:
+        os.umask(before)
+    assert link.is_symlink()
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"newer", 0o600)
+
+
+def test_what_is_half_written_can_be_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: os._exit(0))
+    if not (child := os.fork()):
+        files.write_atomically(tmp_path / "state-000001-000000002.safetensors", b"half")
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.glob(".state-*"))) == 1
+    files.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
