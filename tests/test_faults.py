@@ -3,7 +3,6 @@
 import gc
 import importlib.util
 import re
-import time
 import tracemalloc
 import weakref
 from pathlib import Path
@@ -16,7 +15,6 @@ from diffusion_core import (
     evaluation,
     gaussian_noise,
     linear_schedule,
-    load_pretrained,
     predict,
     predict_step,
 )
@@ -26,11 +24,7 @@ from diffusion_core.page.figures import stepper
 from diffusion_core.page.notebook import begin_chapter
 from diffusion_core.sources.features import classifier_features, load_classifier
 
-
-@pytest.fixture(autouse=True)
-def _quick(request):
-    if "compilation" not in request.node.name:
-        request.getfixturevalue("without_xla")
+pytestmark = pytest.mark.usefixtures("without_xla")
 
 
 @pytest.fixture
@@ -71,15 +65,6 @@ def test_only_what_predict_returns_is_limited(wide):
     assert predict(wide, 100, many).shape == (100, 64, 64, 3)
     with pytest.raises(ValueError, match="n is 50000"):
         predict(wide, 50_000)
-
-
-def test_another_number_of_pictures_or_steps_needs_no_second_compilation():
-    network = load_pretrained()
-    predict(network, 1), predict(network, 2)
-    start = time.process_time()
-    predict(network, 3, linear_schedule(5))
-    predict(network, 4, linear_schedule(9))
-    assert time.process_time() - start < 2
 
 
 def test_a_network_that_was_drawn_with_can_go(tiny):
