@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from diffusion_core.checks import brief
+from diffusion_core.checks import YEAR, brief
 
 EXAMPLES = {
     "train": """examples:
@@ -115,7 +115,7 @@ def _whole(least, most=2**32 - 1):
 
 def _minutes(text):
     # float() takes "nan" and "inf" too, and no number of minutes is longer than a year.
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or float(text) > 366 * 24 * 60:
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or float(text) > YEAR:
         raise argparse.ArgumentTypeError(f"{brief(text)} is not a number of minutes")
     return float(text)
 

@@ -47,7 +47,7 @@ def draw_batch(
 
     Each image is flipped left to right or not, gets a step `t` and its own noise. Steps in the
     middle come more often, and pure noise hardly ever: `t / timesteps` is the logistic of a normal
-    number (Esser et al. 2024, arXiv:2403.03206, equation 19), moved to the nearest that has one.
+    number (Esser et al. 2024, arXiv:2403.03206, equation 19), rounded to a step with an answer.
 
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the

@@ -3,12 +3,21 @@
 import keras
 import numpy as np
 
-from diffusion_core.checks import CALLBACK, COUNT, PATH, SEED, brief, check_images_of, number, whole
+from diffusion_core.checks import (
+    CALLBACK,
+    COUNT,
+    PATH,
+    SEED,
+    YEAR,
+    brief,
+    check_images_of,
+    number,
+    whole,
+)
 from diffusion_core.runs.averaging import AveragingAdam, optimizer, steps_done
 from diffusion_core.runs.devices import check_shares
 
 STEPS = whole(1, 2**31 - 1)  # Keras counts steps in 32 bits
-YEAR = 366 * 24 * 60  # in minutes
 
 
 def RATE(name, value):
