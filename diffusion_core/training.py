@@ -131,9 +131,9 @@ def train(
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
     plan |= {"noise_levels": schedule.noise, "images": images}
     steps = len(images) // batch_size
-    with Run(model, weights_dir, save_minutes, plan) as run:
+    with Run(model, weights_dir, save_minutes, epochs, plan) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
-        for epoch in run.resume(epochs, steps):
+        for epoch in run.resume(steps):
             order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
             for place in run.places():
                 batch = images[order[place * batch_size : (place + 1) * batch_size]]

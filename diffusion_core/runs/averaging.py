@@ -10,9 +10,8 @@ class AveragingAdam(keras.optimizers.Adam):
     """Adam (Kingma and Ba 2014, arXiv:1412.6980) that also keeps a running average of the weights.
 
     After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: it
-    always remembers about the last tenth of the run, however long the run is, so nobody has to
-    choose a memory length (the power-function average of Karras et al. 2023, arXiv:2312.02696,
-    with their exponent gamma at 9).
+    remembers about the last tenth of a run, however long that is (the power-function average of
+    Karras et al. 2023, arXiv:2312.02696, with their exponent gamma at 9).
     """
 
     def build(self, variables):
@@ -60,7 +59,7 @@ def averaged_weights(model: keras.Model):
     plain = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
     assign_averages(model)
     try:
-        yield model
+        yield
     finally:
         for variable, value in zip(model.trainable_variables, plain, strict=True):
             variable.assign(value)

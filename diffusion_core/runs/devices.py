@@ -1,9 +1,8 @@
 """One step of a network on whatever there is: XLA or not, one device or several, memory or none.
 
-On several devices each takes its share of the batch, and all take the same step: a step's gradient
-is the mean over its batch, so it is also the mean of the gradients of equal shares. All draws of a
-step depend on the seed and the step alone, so every process draws the whole batch and takes its
-share: nothing but gradients has to travel.
+Several devices share a batch in equal parts, and the mean of the parts' gradients is that of the
+batch. All draws depend on the seed and the step alone, so every process draws the whole batch and
+takes its part: nothing but gradients has to travel.
 """
 
 import zlib
@@ -18,32 +17,24 @@ from diffusion_core.runs.averaging import steps_done
 
 @checked(model=NETWORK, count=lambda name, value: None if value is None else COUNT(name, value))
 def spread(model: keras.Model, count: int | None = None) -> keras.Model:
-    """Return the same network on several devices of this machine, for `train` and `train_one`.
+    """Return a copy of a network on several devices of this machine, for `train` and `train_one`.
 
-    On TensorFlow the copies are kept by `tf.distribute.MirroredStrategy`, and the step is compiled
-    without XLA, which cannot compile it there; on JAX by `keras.distribution.DataParallel`, over
+    On TensorFlow `tf.distribute.MirroredStrategy` keeps the copies, and the step is compiled
+    without XLA, which cannot compile it there. On JAX it is `keras.distribution.DataParallel`, over
     the devices of all machines once `keras.distribution.initialize` has connected them.
 
     Args:
         model: a network of `make_model`; it stays as it is.
         count: how many devices; all when None. These are GPUs where there are any, else CPUs.
-
-    Returns:
-        A copy with the same weights.
-
-    Raises:
-        ValueError: a count that there is not, on several machines one that leaves some out, or
-            a backend other than TensorFlow and JAX.
     """
-    backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
+    backend, names = keras.backend.backend(), device_names()
+    if not names:
         raise ValueError(
             f"the backend is {backend}, on which nothing can be spread; set KERAS_BACKEND to "
             "tensorflow or jax."
         )
-    names = device_names()
     count = count or len(names)
-    if count > len(names) or (_processes() > 1 and count < len(names)):
+    if count > len(names) or (_processes()[0] > 1 and count < len(names)):
         raise ValueError(
             f"count is {count}, and the devices are {', '.join(names)}; expected a number up to "
             f"{len(names)}, and all of them on several machines."
@@ -64,11 +55,13 @@ def spread(model: keras.Model, count: int | None = None) -> keras.Model:
 
 
 def device_names(kind: str | None = None) -> list[str]:
-    """Return the names of the devices of a kind, such as "gpu"; of the kind in use when None.
-
-    The list is empty on PyTorch, of which Keras names none.
-    """
+    """Return the devices of a kind, such as "gpu", or of the kind in use; on PyTorch none."""
     return [] if keras.backend.backend() == "torch" else keras.distribution.list_devices(kind)
+
+
+def home(model: keras.Model):
+    """Make a `with` block in which new variables are placed where those of the model are."""
+    return model.placement.scope() if hasattr(model, "placement") else nullcontext()
 
 
 def compile_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss) -> None:
@@ -89,16 +82,15 @@ def check_shares(model: keras.Model, batch_size: int) -> None:
 
 
 def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.ndarray) -> float:
-    """Take one step as `model.train_on_batch` does, on all devices of the model.
+    """Take one step as `model.train_on_batch` does, on all devices, and return the batch's loss.
 
-    Returns the loss of the whole batch; raises `MemoryError` where the step does not fit, and
-    `ValueError` for a loss that is NaN or infinite.
+    Raises `MemoryError` where it does not fit, and `ValueError` for a loss of NaN or infinity.
     """
     n, count, step = len(answer), getattr(model, "device_count", 1), steps_done(model)
     fewer = n // 2 // count * count
     advice = f"try batch_size={fewer}, with" if fewer else "make a network of smaller widths, for"
     rate = float(model.optimizer.learning_rate)
-    with explain_full_memory(
+    with _explain_full_memory(
         f"the memory does not hold a training step of {n} images; {advice} another weights_dir."
     ):
         loss = _shared_step(model, (question, answer))
@@ -111,18 +103,19 @@ def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.nd
 
 
 def _shared_step(model, batch):
+    def share(shares, number):
+        return keras.tree.map_structure(lambda part: np.array_split(part, shares)[number], batch)
+
     if not hasattr(model, "placement"):
         return float(model.train_on_batch(*batch))
     if keras.backend.backend() == "jax":
         # Keras puts the shares of the processes together again, without moving them.
         with home(model):
-            return float(model.train_on_batch(*_share(batch, _processes(), _process())))
-
+            return float(model.train_on_batch(*share(*_processes())))
     # Keras' own train_on_batch would give the whole batch to every device.
-    def of_replica(context):
-        return _share(batch, context.num_replicas_in_sync, context.replica_id_in_sync_group)
-
-    shares = model.placement.experimental_distribute_values_from_function(of_replica)
+    shares = model.placement.experimental_distribute_values_from_function(
+        lambda replica: share(replica.num_replicas_in_sync, replica.replica_id_in_sync_group)
+    )
     model.make_train_function()
     model.reset_metrics()
     return float(model.train_function(iter([shares]))["loss"])
@@ -131,21 +124,33 @@ def _shared_step(model, batch):
 def predict_on_batch(model: keras.Model, question: list[np.ndarray]) -> np.ndarray:
     """Return the network's answer; raises `MemoryError` where the batch does not fit."""
     n = len(question[0])
-    with explain_full_memory(
+    with _explain_full_memory(
         f"the memory does not hold {n} pictures at once; draw fewer in one call, such as "
         f"n={max(1, n // 2)}."
     ):
         return np.asarray(model.predict_on_batch(question))
 
 
+@contextmanager
+def _explain_full_memory(advice):
+    """Raise `MemoryError` with this advice in place of any backend's way to say so."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{type(error).__name__} {error}".lower().replace("_", "").replace(" ", "")
+        if isinstance(error, MemoryError) or "resourceexhausted" in text or "outofmemory" in text:
+            raise MemoryError(advice) from error
+        raise
+
+
 def is_first() -> bool:
     """Return whether this process is the one that writes files: the first, or the only one."""
-    return _process() == 0
+    return _processes()[1] == 0
 
 
 def check_same(name: str) -> None:
     """Wait for the other processes, and raise `ValueError` unless all came with the same name."""
-    if _processes() == 1:
+    if _processes()[0] == 1:
         return
     from jax.experimental import multihost_utils
 
@@ -157,37 +162,10 @@ def check_same(name: str) -> None:
         )
 
 
-@contextmanager
-def explain_full_memory(advice: str):
-    """Raise `MemoryError` with this advice in place of any backend's way to say so."""
-    try:
-        yield
-    except Exception as error:
-        text = f"{type(error).__name__} {error}".lower().replace("_", "").replace(" ", "")
-        if isinstance(error, MemoryError) or "resourceexhausted" in text or "outofmemory" in text:
-            raise MemoryError(advice) from error
-        raise
-
-
-def home(model: keras.Model):
-    """Make a `with` block in which new variables are placed where those of the model are."""
-    placement = getattr(model, "placement", None)
-    return placement.scope() if placement else nullcontext()
-
-
-def _share(batch, shares, number):
-    return keras.tree.map_structure(lambda part: np.array_split(part, shares)[number], batch)
-
-
 def _processes():
-    return _jax().process_count() if keras.backend.backend() == "jax" else 1
-
-
-def _process():
-    return _jax().process_index() if keras.backend.backend() == "jax" else 0
-
-
-def _jax():
+    """Return how many processes train together, and the number of this one."""
+    if keras.backend.backend() != "jax":
+        return 1, 0
     import jax
 
-    return jax
+    return jax.process_count(), jax.process_index()

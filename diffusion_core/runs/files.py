@@ -21,26 +21,21 @@ def drive_dir() -> Path | None:
 
 def default_weights_dir() -> Path:
     """Return the folder for weights: on Google Drive when it is mounted, else `./weights`."""
-    drive = drive_dir()
-    return drive / "weights" if drive else Path("weights")
+    return (drive_dir() or Path()) / "weights"
 
 
 # No library: `atomicwrites` is no longer kept up, and none flushes the folder too.
 def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a half.
 
-    A link is written through, and a file that is there keeps its mode. The content is on the disk
-    before the file gets its name, and then the name too, where the platform allows that.
+    A link is written through, and a file that is there keeps its mode. Content and name are on the
+    disk afterwards, where the platform allows that. Raises `OSError`, with the old file untouched.
 
     Args:
         path: the file.
         content: all of it.
         make_folder: False refuses to make a missing folder: where Google Drive was unmounted, a
             new folder would lie on the machine that is about to go away.
-
-    Raises:
-        OSError: the folder is missing or cannot be made (a file may stand in its place), or the
-            disk is full; the old file is then untouched.
     """
     path = Path(os.path.realpath(path))
     if make_folder:
@@ -60,14 +55,6 @@ def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> No
             temporary.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed training processes left half-written; only while nobody trains there."""
-    for path in folder.iterdir():
-        if re.fullmatch(r"\.(state|preview|epoch)-.+\.tmp", path.name):
-            with suppress(OSError):
-                path.unlink()
-
-
 def _flush_folder(folder):
     # Windows opens no folders, and some network disks flush none; the file itself is on the disk.
     with suppress(OSError):
@@ -78,17 +65,24 @@ def _flush_folder(folder):
             os.close(handle)
 
 
-class FolderLock:
-    """Hold a folder for this process until `release`, or until the process ends in any way.
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed training processes left half-written; only while nobody trains there."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.(state|preview|epoch)-.+\.tmp", path.name):
+            with suppress(OSError):
+                path.unlink()
 
-    The operating system drops the lock with its process, so a dead one never blocks. That is
-    promised among the processes of one machine, and of several on a network disk that passes locks
-    on. Google Drive passes none on: two Colab sessions that train into one folder do not see each
-    other. Each of their files is still whole, but they remove each other's older states.
+
+class FolderLock:
+    """Hold an existing folder for this process until `release`, or until the process ends.
+
+    The operating system drops the lock of a dead process. It holds among the processes of one
+    machine, and of several on a network disk that passes locks on. Google Drive passes none on: two
+    Colab sessions that train into one folder write whole files, but remove each other's old states.
     """
 
     def __init__(self, folder: Path):
-        """Take the lock of an existing folder; see `take`."""
+        """Take the lock."""
         self._path = Path(folder) / ".training-lock"
         # The thread that writes states takes it again, so it belongs to the process.
         self._lock = FileLock(self._path, timeout=0, thread_local=False)
@@ -98,9 +92,8 @@ class FolderLock:
     def take(self) -> None:
         """Take the lock, or take it again if the folder went away and came back meanwhile.
 
-        Raises:
-            BlockingIOError: another process holds it; the text says which.
-            OSError: the folder is missing or cannot be written.
+        Raises `BlockingIOError`, which names the process that holds it, or another `OSError` where
+        the folder is missing or cannot be written.
         """
         if self._taken and self._taken == self._identity():
             return
@@ -122,12 +115,9 @@ class FolderLock:
                 "trains into it.",
                 stacklevel=2,
             )
-        # On a full disk the lock holds all the same, only without a name.
-        with suppress(OSError):
-            started = time.strftime("%Y-%m-%d %H:%M:%S")
-            self._path.write_text(
-                f"process {os.getpid()} on {socket.gethostname()}, started at {started}"
-            )
+        holder = f"process {os.getpid()} on {socket.gethostname()}, started at "
+        with suppress(OSError):  # on a full disk the lock holds all the same, only without a name
+            self._path.write_text(holder + time.strftime("%Y-%m-%d %H:%M:%S"))
         self._taken = self._identity()
 
     def release(self) -> None:

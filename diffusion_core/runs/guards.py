@@ -1,21 +1,20 @@
-"""The doors of training: what may be trained, for how long, by which rule."""
+"""The doors of training: what may be trained, for how long, and which state belongs to a run."""
+
+import hashlib
+import json
+import sys
+import warnings
 
 import keras
 import numpy as np
 
-from diffusion_core.checks import (
-    CALLBACK,
-    COUNT,
-    PATH,
-    SEED,
-    YEAR,
-    brief,
-    check_images_of,
-    number,
-    whole,
-)
+from diffusion_core import checks
+from diffusion_core.checks import brief, number, whole
 from diffusion_core.runs.averaging import AveragingAdam, optimizer, steps_done
-from diffusion_core.runs.devices import check_shares
+from diffusion_core.runs.devices import check_shares, device_names
+
+# A state goes on only under the rule that it began with: change this with `draw_batch`.
+DRAW_RULE = "the middle steps more often"
 
 STEPS = whole(1, 2**31 - 1)  # Keras counts steps in 32 bits
 
@@ -40,9 +39,9 @@ def LOSS(name, value):
 
 
 PLAN = {"total_steps": STEPS, "learning_rate": RATE, "loss": LOSS}
-RUN = {"epochs": STEPS, "batch_size": COUNT, "learning_rate": RATE, "loss": LOSS, "seed": SEED}
-RUN |= {"weights_dir": PATH, "save_minutes": number(YEAR)}
-RUN |= {"callback": CALLBACK, "callback_every": COUNT}
+RUN = {"epochs": STEPS, "batch_size": checks.COUNT, "learning_rate": RATE, "loss": LOSS}
+RUN |= {"seed": checks.SEED, "weights_dir": checks.PATH, "save_minutes": number(checks.YEAR)}
+RUN |= {"callback": checks.CALLBACK, "callback_every": checks.COUNT}
 
 
 def check_precision(model, **_):
@@ -61,7 +60,7 @@ def check_batch(model, images, **_):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
-    check_images_of(model, images)
+    checks.check_images_of(model, images)
     check_shares(model, len(images))
     if float(model.optimizer.learning_rate) == 0:
         raise ValueError(
@@ -78,7 +77,7 @@ def check_run(model, images, epochs, batch_size, **_):
             "make_model, and copy the weights with set_weights."
         )
     check_precision(model)
-    check_images_of(model, images)
+    checks.check_images_of(model, images)
     if batch_size > len(images):
         raise ValueError(
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
@@ -88,20 +87,78 @@ def check_run(model, images, epochs, batch_size, **_):
     whole(1, (2**31 - 1) // (len(images) // batch_size))("epochs", epochs)
 
 
-def as_json(choice):
-    """Describe a number, numbers, a function, or a rule or loss object of Keras, as JSON."""
-    if isinstance(choice, (int, float, str)):
-        return choice
-    if isinstance(choice, np.ndarray):
-        return choice.tolist()
+def describe(model, images, noise_levels, loss, learning_rate, **numbers):
+    """Return, as JSON, what makes a run this one and no other."""
+    # Two losses or rules may have one name, so both are tried, to three digits.
+    guess = np.linspace(-1, 1, images[0].size, dtype=np.float32).reshape(images[:1].shape)
+    error = keras.ops.convert_to_numpy(loss(guess, guess / 2)).mean()
+    rate, rates = learning_rate, []
+    if callable(rate):
+        rate, rates = _as_json(rate), [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)]
+    described = {
+        **model.settings,
+        "precision": model.dtype_policy.name,
+        **numbers,
+        "learning_rate": rate,
+        "learning_rate_tried": rates,
+        "loss": _as_json(loss),
+        "loss_tried": f"{error:.3g}",
+        "noise_levels": noise_levels.tolist(),
+        "images": len(images),
+        "images_sha256": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+        "draw_rule": DRAW_RULE,
+    }
+    return json.loads(json.dumps(described))
+
+
+def _as_json(choice):
     serialized = keras.saving.serialize_keras_object(choice)
     name, config = serialized["class_name"], serialized["config"]
     return config if name == "function" else {name: config}
 
 
-def tried(loss, rate, images):
-    """Try a loss and a rule, to three digits: two of them may have one name."""
-    guess = np.linspace(-1, 1, images[0].size, dtype=np.float32).reshape(images[:1].shape)
-    error = keras.ops.convert_to_numpy(keras.losses.get(loss)(guess, guess / 2)).mean()
-    rates = [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)] if callable(rate) else []
-    return {"loss_tried": f"{error:.3g}", "learning_rate_tried": rates}
+def check_state(path, about, wanted, epochs):
+    """Raise `ValueError` unless a run of the configuration `wanted` may go on from a state.
+
+    Another number of epochs, or other versions of the libraries, give a warning.
+    """
+    saved = about.get("configuration", {"configuration": "not known"})
+    # What older versions did not write down yet is taken for what it is now.
+    differing = [
+        f"{name} is {brief(wanted.get(name))} and was {brief(saved.get(name))}"
+        for name in {**saved, **wanted}
+        if wanted.get(name) != saved.get(name, wanted.get(name))
+    ]
+    if differing:
+        raise ValueError(
+            f"{path} belongs to another run: {'; '.join(differing)}. Give what it was to go on, or "
+            "another weights_dir to start anew."
+        )
+    begun = len(about["history"]["epoch"]) + bool(about["losses"])
+    if begun > epochs:
+        raise ValueError(
+            f"epochs is {epochs}, and {path} is of epoch {begun}; give at least {begun}, or "
+            "another weights_dir."
+        )
+    if about.get("epochs", epochs) != epochs:
+        warnings.warn(
+            f"the run was planned for {about['epochs']} epochs and has now {epochs}: the learning "
+            "rate jumps to where it would be in a run of that length.",
+            stacklevel=4,
+        )
+    was = about["versions"]
+    changed = [f"{k} {v} (was {was.get(k)})" for k, v in versions().items() if v != was.get(k)]
+    if changed:
+        warnings.warn(
+            f"{path} was written with other versions: now {', '.join(changed)}. Training goes on, "
+            "but may differ in the last digits from a run without the change.",
+            stacklevel=4,
+        )
+
+
+def versions():
+    """Return the versions, the backend and the devices on which the last bits of a run depend."""
+    backend = keras.backend.backend()
+    used = {"keras": keras, "numpy": np, backend: sys.modules[backend]}
+    found = {name: module.__version__ for name, module in used.items()}
+    return found | {"devices": ", ".join(device_names())}
