@@ -6,7 +6,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from children import answers, start
+from helpers import answers, start
 
 from diffusion_core import compile_model, draw_batch, linear_schedule, predict, train, train_one
 

@@ -5,7 +5,7 @@ import socket
 import keras
 import numpy as np
 import pytest
-from children import ROOT, answers, start
+from helpers import ROOT, answers, start
 
 from diffusion_core import __main__ as terminal
 from diffusion_core import compile_model, data, predict, train, train_one, training

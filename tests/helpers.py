@@ -1,13 +1,38 @@
-"""Other Python processes, each with a backend of its own."""
+"""What several test files share: weights to compare, and Python processes of another backend."""
 
 import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+
+import keras
+import numpy as np
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 400
+
+
+def values(variables):
+    """Return copies of variables as NumPy arrays."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def assert_same(ours, theirs, tolerance=0):
+    """Fail unless two lists of variables or arrays hold the same numbers."""
+    for one, other in zip(values(ours), values(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@contextmanager
+def precision(policy):
+    """Make a `with` block in which Keras builds networks under a policy."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def start(script, *arguments, backend, count=1):
