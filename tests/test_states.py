@@ -1,7 +1,6 @@
 """Saved states and shipped networks: what is in the files, damage, finding, restoring, writing."""
 
 import os
-import re
 import threading
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from helpers import assert_same, values
 
 from diffusion_core import (
     compile_model,
@@ -29,34 +29,18 @@ from diffusion_core.runs.run import COLUMNS
 from diffusion_core.sources import pretrained
 
 
-def values(variables):
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
-def assert_same(one, other):
-    for a, b in zip(values(one), values(other), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def history_of(epochs):
-    return {column: [float(i) for i in range(epochs)] for column in COLUMNS}
-
-
 def save(network, folder):
-    progress = {"history": history_of(3), "losses": [0.1, 1 / 3], "seconds": 1.5, "epochs": 9}
-    progress["configuration"] = {"seed": 2, "widths": (4,)}
+    progress = {"history": {"epoch": [1, 2, 3]}, "losses": [0.1, 1 / 3], "widths": (4,)}
     return states.write(folder, *states.snapshot(network, progress))
 
 
 def restore(network, path):
-    tensors, about = states.read(path)
-    states.restore(network, tensors, path)
-    return about
+    states.restore(states.variables(network), states.read(path)[0], path)
 
 
 def write_plain(folder, epochs, step, value=0.0):
     """Write a state without a network, which is all that finding one needs."""
-    about = {"history": history_of(epochs), "step": step}
+    about = {"history": {"epoch": [*range(epochs)]}, "step": step}
     return states.write(folder, {"weights/w": np.full((4, 5), value, np.float32)}, about)
 
 
@@ -88,7 +72,7 @@ def saved(network, tmp_path):
 
 
 def test_a_restored_network_takes_the_same_next_step(images, network, fresh, saved):
-    assert restore(fresh, saved) == states.read_about(saved)
+    restore(fresh, saved)
     assert_same(fresh.weights, network.weights)
     assert_same(fresh.optimizer.variables, network.optimizer.variables)
     assert int(fresh.optimizer.iterations) == 3
@@ -97,28 +81,16 @@ def test_a_restored_network_takes_the_same_next_step(images, network, fresh, sav
     before = {key: tensor.copy() for key, tensor in copied.items()}
     losses = [train_one(one, images, seed=2) for one in (network, fresh)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    for ours, theirs in zip(values(fresh.weights), values(network.weights), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
-    for key, tensor in copied.items():  # a copy does not follow the network
-        np.testing.assert_array_equal(tensor, before[key], err_msg=key)
+    assert_same(fresh.weights, network.weights, tolerance=1e-7)
+    assert_same(copied.values(), before.values())  # a copy does not follow the network
     restore(network, saved)
 
 
-def test_what_is_known_of_a_state_comes_back_with_it(saved):
-    about = states.read_about(saved)
-    assert about["history"] == history_of(3)
-    assert about["losses"] == [0.1, 1 / 3]
-    assert (about["seconds"], about["epochs"], about["step"]) == (1.5, 9, 3)
-    assert about["configuration"] == {"seed": 2, "widths": [4]}
-    assert about["settings"]["widths"] == [4]
-    assert about["format"] == 2
-    assert about["versions"]["keras"] == keras.__version__
-    assert keras.backend.backend() in about["versions"]
-
-
 def test_a_state_holds_everything_once_as_numbers_and_text(network, saved):
+    tensors, about = states.read(saved)
+    assert (about["format"], about["step"], about["losses"]) == (2, 3, [0.1, 1 / 3])
+    assert about["widths"] == about["settings"]["widths"] == [4]
     assert saved.name == "state-000003-000000003.safetensors"
-    tensors = safetensors.numpy.load_file(saved)
     assert {key.split("/")[0] for key in tensors} == {"weights", "optimizer", "averages"}
     assert len(tensors) == len(network.weights) + len(network.optimizer.variables)
     weights = sum(weight.size for weight in values(network.weights))
@@ -126,17 +98,9 @@ def test_a_state_holds_everything_once_as_numbers_and_text(network, saved):
     assert 0 <= sum(tensor.size for tensor in tensors.values()) - 4 * weights <= 2
 
 
-def test_only_the_last_few_states_are_kept(tmp_path):
-    for epoch in range(1, states.KEEP + 3):
-        write_plain(tmp_path, epoch, 10 * epoch)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"state-{e:06d}-{10 * e:09d}.safetensors" for e in (3, 4, 5)]
-
-
 def test_an_old_state_goes_only_after_the_new_one_was_read_back(tmp_path, monkeypatch):
-    for epoch in range(1, states.KEEP + 1):
-        write_plain(tmp_path, epoch, epoch)
-    before = sorted(tmp_path.iterdir())
+    kept = [write_plain(tmp_path, epoch, epoch) for epoch in range(1, states.KEEP + 3)][2:]
+    assert sorted(tmp_path.iterdir()) == kept
     replace = os.replace
 
     def write_badly(source, target):
@@ -144,26 +108,24 @@ def test_an_old_state_goes_only_after_the_new_one_was_read_back(tmp_path, monkey
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", write_badly)
-    with pytest.raises(OSError, match=r"000000004.safetensors reads back other than it was writ"):
-        write_plain(tmp_path, 4, 4)
-    assert set(before) <= set(tmp_path.iterdir())
+    with pytest.raises(OSError, match=r"000000009.safetensors reads back other than it was writ"):
+        write_plain(tmp_path, 9, 9)
+    assert set(kept) <= set(tmp_path.iterdir())
 
 
 def test_a_state_that_cannot_be_loaded_again_is_no_state(tmp_path):
     from ml_dtypes import bfloat16
 
+    tensors, about = {"weights/w": np.zeros(3, bfloat16)}, {"step": 1, "history": {"epoch": []}}
     with pytest.raises(OSError, match="state-000000-000000001"):
-        states.write(
-            tmp_path, {"weights/w": np.zeros(3, bfloat16)}, {"step": 1, "history": {"epoch": []}}
-        )
+        states.write(tmp_path, tensors, about)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_not_written(tmp_path, value):
-    good = write_plain(tmp_path, 1, 1)
     with pytest.raises(ValueError, match="after step 2 some weights are NaN or infinite"):
         write_plain(tmp_path, 2, 2, value)
-    assert list(tmp_path.iterdir()) == [good]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_states_that_stand_later_are_not_counted_and_not_removed(tmp_path):
@@ -176,7 +138,6 @@ def test_states_that_stand_later_are_not_counted_and_not_removed(tmp_path):
 def test_other_files_in_the_folder_are_left_alone(tmp_path):
     others = ["state-best.safetensors", "state-000001-000000001.safetensors.bak", "Icon\r"]
     others += ["._state-000099-000000099.safetensors", "epoch-001.safetensors", ".hidden"]
-    others += [".state-000009-000000009.safetensors.123.tmp"]
     for name in others:
         (tmp_path / name).write_text("mine")
     for epoch in range(1, 6):
@@ -187,26 +148,21 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
         assert states.find_latest(tmp_path).name == "state-000005-000000005.safetensors"
 
 
-@pytest.mark.parametrize(
-    "places", [[(10, 100), (9, 999)], [(2, 20), (2, 9)], [(1_000_000, 5), (999_999, 6)]]
-)
+@pytest.mark.parametrize("places", [[(10, 100), (9, 999)], [(1_000_000, 5), (999_999, 6)]])
 def test_the_latest_state_is_the_one_furthest_in_the_run(tmp_path, places):
     """Files are written in the other order, so that times of files say the opposite."""
-    expected, _ = paths = [write_plain(tmp_path, *place) for place in places]
-    for path, time in zip(paths, (1e9, 2e9), strict=True):
-        os.utime(path, (time, time))
+    expected, _ = (write_plain(tmp_path, *place) for place in places)
     assert states.find_latest(tmp_path) == expected
 
 
-@pytest.mark.parametrize("folder", ["empty", "not there"])
+@pytest.mark.parametrize("folder", [".", "not there"])
 def test_there_is_no_latest_state_before_the_first(tmp_path, folder):
-    (tmp_path / "empty").mkdir()
     assert states.find_latest(tmp_path / folder) is None
     with pytest.raises(FileNotFoundError, match="holds no saved state; train into it first"):
         load_weights_dir(tmp_path / folder)
 
 
-@pytest.mark.parametrize("below", ["", "run", "runs/first"])
+@pytest.mark.parametrize("below", ["", "runs/first"])
 def test_a_file_where_the_folder_should_be_is_refused(one_layer, tmp_path, below):
     file, cars = tmp_path / "weights", np.zeros((4, 32, 32, 3), np.float32)
     file.write_text("")
@@ -228,7 +184,7 @@ def is_damaged(path, content):
     return False
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def packed():
     """A file with names, nested text and a few thousand bytes of numbers."""
     random = np.random.default_rng(0)
@@ -241,15 +197,12 @@ def test_the_same_numbers_and_text_make_the_same_whole_file(packed, tmp_path):
     assert states.pack(*states.read(tmp_path / "file")) == packed
 
 
-def test_a_file_cut_at_any_of_two_hundred_lengths_is_damaged(packed, tmp_path):
+def test_a_file_that_was_cut_or_changed_anywhere_is_damaged(packed, tmp_path):
+    """At 200 lengths; in every byte of the header and 500 of the body, with one or all bits."""
     for length in np.linspace(0, len(packed) - 1, 200).astype(int):
         assert is_damaged(tmp_path / "file", packed[:length]), length
-
-
-def test_a_changed_byte_anywhere_is_damage(packed, tmp_path):
-    """Every byte of the header, a thousand of the body; each with one bit and with all bits."""
     header = 8 + int.from_bytes(packed[:8], "little")
-    body = np.random.default_rng(1).choice(len(packed) - header, 1000, replace=False) + header
+    body = np.random.default_rng(1).choice(len(packed) - header, 500, replace=False) + header
     for place in [*range(header), *body]:
         for flip in (1 << (place % 8), 255):
             content = bytearray(packed)
@@ -269,19 +222,16 @@ def about(text):
     "content",
     [
         b"",
-        b"\xff" * 8,
         (2**63).to_bytes(8, "little") + b"{}",
         headed(b"[]"),
-        headed(b"null"),
         headed(b'{"__metadata__":null}'),
         headed(b"[" * 3000 + b"]" * 3000),
         b"\x89PNG\r\n\x1a\n" + bytes(1000),
         b"\x80\x04cos\nsystem\n(S'touch stolen'\ntR.",
         safetensors.numpy.save({"a": np.zeros(1)}),
         about("[]"),
-        about('{"format": "2"}'),
         about('{"format": 2}'),
-        about('{"format": 2, "sha256": "00"}'),
+        about('{"format": 2, "sha256": ""}'),
         about('{"format": 2, "sha256": 1}'),
     ],
 )
@@ -289,54 +239,34 @@ def test_another_file_is_no_state(tmp_path, content):
     assert is_damaged(tmp_path / "file", content)
 
 
-def damage_half(path):
+def damage(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def damage_bit(path):
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 4
-    path.write_bytes(content)
-
-
-def damage_empty(path):
-    path.write_bytes(b"")
-
-
-def damage_folder(path):
-    path.unlink()
-    path.mkdir()
-    (path / "file").write_text("")
-
-
-@pytest.mark.parametrize("damage", [damage_half, damage_bit, damage_empty, damage_folder])
-def test_a_damaged_state_is_passed_over_with_a_warning_and_kept_aside(tmp_path, damage):
-    good, newest = (write_plain(tmp_path, 3, step) for step in (30, 31))
+def test_damaged_states_are_passed_over_each_with_a_warning_and_kept_aside(tmp_path):
+    good, folder, newest = (write_plain(tmp_path, 3, step) for step in (30, 31, 32))
     damage(newest)
-    with pytest.warns(UserWarning, match=r"state-000003-000000031.safetensors is not a whole sav"):
+    folder.unlink()
+    folder.mkdir()
+    with pytest.warns(UserWarning) as warned:
         assert states.find_latest(tmp_path) == good
-    assert newest.exists()
-    # It is set aside before its name is used again.
+    told = [str(warning.message) for warning in warned]
+    for text, path in zip(told, (newest, folder), strict=True):
+        assert f"{path} is not a whole saved state: " in text
+        assert text.endswith(" It is passed over.")
+    # They are set aside before their names are used again.
     states.set_aside(good)
-    assert write_plain(tmp_path, 3, 31) == newest
-    assert (tmp_path / f"damaged-{newest.name}").exists()
-    assert states.find_latest(tmp_path) == newest
-    newest.unlink()
-    assert states.find_latest(tmp_path) == good
+    assert {*tmp_path.glob("damaged-*")} == {
+        path.with_name(f"damaged-{path.name}") for path in (newest, folder)
+    }
+    assert write_plain(tmp_path, 3, 32) == newest == states.find_latest(tmp_path)
 
 
-def test_several_damaged_states_are_passed_over_each_with_a_warning(tmp_path):
-    good, *others = (write_plain(tmp_path, 3, step) for step in (30, 31, 32))
-    for path in others:
-        damage_half(path)
-    with pytest.warns(UserWarning, match="passed over") as warned:
-        assert states.find_latest(tmp_path) == good
-    assert [re.search(r"0000000(\d\d)\.", str(w.message)).group(1) for w in warned] == ["32", "31"]
-    # A run does not start anew by itself.
-    damage_half(good)
+def test_a_run_does_not_start_anew_by_itself_when_all_is_damaged(tmp_path):
+    damage(write_plain(tmp_path, 1, 1))
     with (
         pytest.warns(UserWarning, match="not a whole saved state"),
-        pytest.raises(ValueError, match=r"none of the 3 states in .* is whole; move them away"),
+        pytest.raises(ValueError, match=r"none of the 1 states in .* is whole; move them away"),
     ):
         states.find_latest(tmp_path)
 
@@ -344,15 +274,10 @@ def test_several_damaged_states_are_passed_over_each_with_a_warning(tmp_path):
 def test_a_state_that_cannot_be_read_now_is_neither_passed_over_nor_called_damaged(
     tmp_path, monkeypatch
 ):
-    write_plain(tmp_path, 1, 1)
-    newest = write_plain(tmp_path, 2, 2)
-    read_bytes = Path.read_bytes
-
     def read(path):
-        if path == newest:
-            raise OSError(107, "Transport endpoint is not connected")
-        return read_bytes(path)
+        raise OSError(107, "Transport endpoint is not connected")
 
+    write_plain(tmp_path, 1, 1)
     monkeypatch.setattr(Path, "read_bytes", read)
     with pytest.raises(OSError, match="not connected"):
         states.find_latest(tmp_path)
@@ -362,9 +287,8 @@ def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
     write_plain(tmp_path, 1, 1)
     newest = write_plain(tmp_path, 2, 2)
     newest.write_bytes(states.pack({"weights/w": np.zeros(3)}, {"format": 99}))
-    for read in (states.read_about, lambda path: states.find_latest(path.parent)):
-        with pytest.raises(ValueError, match=r"has format 99; this version reads 2\. Update"):
-            read(newest)
+    with pytest.raises(ValueError, match=r"has format 99; this version reads 2\. Update"):
+        states.find_latest(tmp_path)
 
 
 # --- networks -----------------------------------------------------------------------------------
@@ -374,7 +298,6 @@ def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
     ("settings", "where"),
     [
         ({"widths": (8,)}, r"time_1|halve_image/kernel it holds \(2, 2, 3, 4"),
-        ({"widths": (4, 8)}, r"down_1_1_norm_1/scale it holds nothing, and the model holds \(4,"),
         ({"widths": (4,), "blocks": 2}, r"middle_3_norm_1/scale it holds nothing"),
         ({"widths": (4,), "residual": False}, r"time_1/kernel it holds \(1, 128\), and"),
     ],
@@ -420,9 +343,7 @@ def test_an_exported_network_comes_back_in_half_precision(tiny, tmp_path, monkey
     assert {tensor.dtype for tensor in stored.values()} == {np.dtype(np.float16)}
     loaded = load_pretrained("mine")
     assert loaded.settings == network.settings
-    assert_same(
-        loaded.weights, [w.astype("float16").astype("float32") for w in values(network.weights)]
-    )
+    assert_same(loaded.weights, [w.astype("float16") for w in values(network.weights)])
     network.get_layer("direction").bias.assign([1, 1e5, 1])
     with pytest.raises(ValueError, match=r"direction/bias holds a number that float16 does not"):
         states.export(network, tmp_path / "other.safetensors")
@@ -466,13 +387,12 @@ def test_weights_go_to_google_drive_when_it_is_mounted(monkeypatch, tmp_path):
     assert default_weights_dir() == tmp_path / "simple-diffusion" / "weights"
 
 
-def test_a_missing_folder_can_be_refused_and_a_file_in_its_place_is(tmp_path):
+def test_a_missing_folder_can_be_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_plain(tmp_path / "away", 1, 1)
     assert list(tmp_path.iterdir()) == []
-    files.write_atomically(tmp_path / "made" / "file", b"")
-    with pytest.raises(OSError, match="file"):
-        files.write_atomically(tmp_path / "made" / "file" / "state", b"new")
+    files.write_atomically(tmp_path / "made" / "file", b"new")
+    assert (tmp_path / "made" / "file").read_bytes() == b"new"
 
 
 def test_a_whole_file_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
