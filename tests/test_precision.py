@@ -3,15 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from helpers import assert_same, precision, values
 
-from diffusion_core import (
-    compile_model,
-    draw_batch,
-    linear_schedule,
-    predict,
-    train,
-    train_one,
-)
+from diffusion_core import compile_model, draw_batch, linear_schedule, predict, train, train_one
 from diffusion_core.runs import devices, states
 from diffusion_core.runs.averaging import averages
 
@@ -27,11 +21,8 @@ def make(tiny):
     """Make a tiny network under a policy, and leave float32 behind."""
 
     def make(policy, **settings):
-        keras.config.set_dtype_policy(policy)
-        try:
+        with precision(policy):
             return tiny(widths=(4,), **settings)
-        finally:
-            keras.config.set_dtype_policy("float32")
 
     return make
 
@@ -47,15 +38,6 @@ def runs(make, images, no_xla):
             losses = [train_one(network, images, seed=3) for _ in range(STEPS)]
             found[policy] = np.array(losses), network
     return found
-
-
-def values(variables):
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
-def assert_same(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @policies
@@ -80,11 +62,8 @@ def test_the_loss_curve_is_that_of_float32(runs, policy):
 def test_drawings_are_those_of_float32(runs, make, policy, tolerance):
     network, exact = runs[policy][1], make("float32")
     exact.set_weights(values(network.weights))
-    keras.config.set_dtype_policy(policy)
-    try:
+    with precision(policy):
         drawn = predict(network, 4)
-    finally:
-        keras.config.set_dtype_policy("float32")
     assert drawn.dtype == np.float32
     np.testing.assert_allclose(drawn, predict(exact, 4), rtol=0, atol=tolerance)
 
@@ -107,15 +86,9 @@ def test_noise_levels_are_told_apart_as_in_float32(make, policy):
     np.testing.assert_array_equal(seen(make(policy)), seen(make("float32")))
 
 
-@policies
-def test_the_naive_network_answers_in_float32_too(make, images, policy):
+def test_the_naive_network_answers_in_float32_too(make, images):
     question, _ = draw_batch(images, linear_schedule(), 0, 0)
-    assert make(policy, residual=False)(question).dtype == "float32"
-
-
-def test_normalization_survives_what_float16_cannot_square():
-    norm = keras.layers.RMSNormalization(dtype="mixed_float16")
-    np.testing.assert_allclose(values([norm(np.full((1, 4), 1000.0))])[0], 1, rtol=1e-3)
+    assert make("mixed_float16", residual=False)(question).dtype == "float32"
 
 
 def test_a_saved_state_holds_the_loss_scale(make, images, tmp_path):
@@ -127,12 +100,10 @@ def test_a_saved_state_holds_the_loss_scale(make, images, tmp_path):
     path = states.write(tmp_path, tensors, about)
     fresh = make("mixed_float16")
     compile_model(fresh, 10)
-    states.restore(fresh, states.read(path)[0], path)
+    states.restore(states.variables(fresh), states.read(path)[0], path)
     assert float(fresh.optimizer.dynamic_scale) == 8.0
-    assert [train_one(fresh, images) for _ in range(3)] == [
-        train_one(network, images) for _ in range(3)
-    ]
-    assert_same(values(averages(fresh)), values(averages(network)))
+    assert train_one(fresh, images) == train_one(network, images)
+    assert_same(averages(fresh), averages(network))
 
 
 def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
@@ -142,7 +113,7 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
     before = values(network.trainable_variables)
     assert np.isfinite(train_one(network, images))
     assert float(network.optimizer.dynamic_scale) == np.float32(1e38) / 2
-    assert_same(before, values(network.trainable_variables))
+    assert_same(before, network.trainable_variables)
 
 
 def test_a_run_goes_on_in_its_own_precision_only(make, images, tmp_path):

@@ -248,7 +248,7 @@ def test_damaged_states_are_passed_over_each_with_a_warning_and_kept_aside(tmp_p
     damage(newest)
     folder.unlink()
     folder.mkdir()
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="passed over") as warned:
         assert states.find_latest(tmp_path) == good
     told = [str(warning.message) for warning in warned]
     for text, path in zip(told, (newest, folder), strict=True):
