@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,6 +108,20 @@ def without_xla(no_xla):
     """Skip XLA in a test that is about something else."""
     with no_xla():
         yield
+
+
+@pytest.fixture
+def most_memory():
+    """Return the most bytes that NumPy holds during a call."""
+
+    def peak_of(call):
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    return peak_of
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Stage 7, evaluation: distances against closed forms and other libraries, planted copies."""
 
 import hashlib
+import importlib.util
 import json
 
 import keras
 import numpy as np
 import pytest
+from helpers import ROOT, precision
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
@@ -230,3 +232,47 @@ def test_a_picture_at_two_fifths_of_the_usual_distance_is_no_copy():
 def test_bad_input_gets_one_sentence(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call()
+
+
+def test_a_network_of_other_pictures_is_refused_before_drawing(tiny, monkeypatch):
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("it drew"))
+    with pytest.raises(ValueError, match=r"\(8, 8, 3\).*\(32, 32, 3\)"):
+        evaluate(tiny(), 1000)
+
+
+def test_evaluate_looks_at_every_picture_once(real_folder, monkeypatch):
+    seen = []
+
+    def extract(images):
+        seen.append(len(images))
+        return images[:, ::8, ::8].reshape(len(images), -1).astype(np.float32) / 255
+
+    monkeypatch.setitem(evaluation.FEATURES, "classifier", extract)
+    question = [keras.Input((32, 32, 3)), keras.Input((1,)), keras.Input((1,))]
+    evaluate(keras.Model(question, keras.layers.Rescaling(0.9)(question[0])), 1000)
+    # Drawn, seven controls, held out, and the training cars with their mirror images.
+    assert sum(seen) == 1000 + 7000 + 1000 + 10_000
+
+
+def test_kernel_distance_keeps_no_square_of_the_pictures(most_memory):
+    rows = np.random.default_rng(0).normal(size=(4000, 4))
+    assert most_memory(lambda: kernel_distance(rows, rows, draws=10)) < 60e6
+
+
+def test_the_measure_does_not_follow_the_precision():
+    with precision("mixed_float16"):
+        assert {output.dtype for output in load_classifier().outputs} == {"float32"}
+        assert classifier_features(np.zeros((3, 32, 32, 3), np.uint8)).dtype == np.float32
+
+
+def test_the_rate_of_the_classifier_ends_at_zero(monkeypatch):
+    spec = importlib.util.spec_from_file_location("classifier", ROOT / "tools" / "classifier.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(tool, "load_all", lambda split: (np.zeros((12_800, 1, 1, 1)), [0] * 12_800))
+    found = []
+    monkeypatch.setattr(keras.optimizers, "SGD", lambda rule, **_: found.append(rule) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tool.main()
+    rates = [float(found[0](step)) for step in (0, 200, 999, 1000)]
+    assert rates == pytest.approx([0.01, 0.1, 0, 0], abs=1e-6)

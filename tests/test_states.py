@@ -462,13 +462,3 @@ def test_a_link_and_the_mode_of_a_file_stay(tmp_path):
         os.umask(before)
     assert link.is_symlink()
     assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"newer", 0o600)
-
-
-def test_what_is_half_written_can_be_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "replace", lambda *_: os._exit(0))
-    if not (child := os.fork()):
-        files.write_atomically(tmp_path / "state-000001-000000002.safetensors", b"half")
-    os.waitpid(child, 0)
-    assert len(list(tmp_path.glob(".state-*"))) == 1
-    files.remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -2,13 +2,12 @@
 
     python tests/faults/kill.py --kills 100
 
-A child runs the terminal's `train` (one convolution, 320 stand-in cars, one thread) and saves after
-every step that finds the writer free; every flush to the disk takes a little longer than it has to,
-so that many kills come in the middle of a save. The parent ends it by SIGKILL at a random moment
-and starts the next, which has to go on from a whole state, and not before the last one that was
-reported as saved. Two children of eleven are ended by SIGTERM and SIGINT instead, which must save
-first. The end, with every weight, average, loss and picture, has to be bit for bit that of a run
-that was left alone. The exit code is 1 if anything was not as it should be.
+A child runs the terminal's `train` (one convolution, 320 stand-in cars, one thread), saves after
+every step that finds the writer free, and takes a little longer than it has to for every flush to
+the disk, so that many kills come in the middle of a save. It is ended at a random moment by
+SIGKILL, or by SIGTERM or SIGINT, which must save first. The next has to go on from a whole state,
+and not before the last one that was reported as saved. The end, with every weight, average, loss
+and picture, has to be bit for bit that of a run that was left alone.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def one_convolution():
     return network
 
 
-def train(folder, log, slow_disk, seed):
+def train(folder, log, slow_disk):
     """Be the child: the terminal with the smallest network, noting what it does in a file."""
     from diffusion_core import __main__ as terminal
     from diffusion_core import model, training
@@ -56,7 +55,6 @@ def train(folder, log, slow_disk, seed):
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     notes = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     train_one, write, flush = training.train_one, states.write, os.fsync
-    delays = random.Random(seed)
 
     def noted_step(network, *args):
         os.write(notes, f"at {int(network.optimizer.iterations)}\n".encode())
@@ -69,7 +67,7 @@ def train(folder, log, slow_disk, seed):
 
     def slow_flush(handle):
         flush(handle)
-        time.sleep(delays.uniform(0, slow_disk))
+        time.sleep(random.uniform(0, slow_disk))
 
     training.train_one, states.write, os.fsync = noted_step, noted_write, slow_flush
     model.make_model = one_convolution
@@ -82,11 +80,11 @@ def train(folder, log, slow_disk, seed):
     sys.exit(terminal.main([*line.split(), "--weights-dir", str(folder)]))
 
 
-def start(folder, log, slow_disk=0.0, seed=0):
+def start(folder, log, slow_disk=0.0):
     """Start a child in a fork of a server that has the libraries in memory, to save their time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["diffusion_core.__main__"])
-    child = context.Process(target=train, args=(folder, log, slow_disk, seed))
+    child = context.Process(target=train, args=(folder, log, slow_disk))
     child.start()
     return child
 
@@ -99,13 +97,10 @@ def noted(log, word):
 
 def interrupt(child, log, number, steps, moment):
     """Send a signal `moment` seconds after the child has begun so many steps; False: it ended."""
-    begun = len(noted(log, "at"))
-    end = time.monotonic() + PATIENCE_SECONDS
-    while child.is_alive() and time.monotonic() < end:
-        if len(noted(log, "at")) - begun >= steps:
-            time.sleep(moment)
-            break
+    begun, end = len(noted(log, "at")), time.monotonic() + PATIENCE_SECONDS
+    while child.is_alive() and time.monotonic() < end and len(noted(log, "at")) - begun < steps:
         time.sleep(0.002)
+    time.sleep(moment)
     alive = child.is_alive()
     if alive:
         try:
@@ -128,83 +123,65 @@ def differences(folder, other):
     for column in ("epoch", "step", "loss", "learning_rate"):
         if known["history"][column] != other_known["history"][column]:
             found.append(column)
-    pictures = [sorted(path.name for path in one.glob("*.png")) for one in (folder, other)]
-    if pictures[0] != pictures[1] or len(pictures[0]) != EPOCHS:
-        found.append("the set of pictures")
-    for pattern in ("*.png", "epoch-*.safetensors"):
-        for path in folder.glob(pattern):
-            if path.read_bytes() != (other / path.name).read_bytes():
-                found.append(path.name)
+    for pattern, count in (("*.png", EPOCHS), ("epoch-*.safetensors", EPOCHS)):
+        files, others = (
+            {f.name: f.read_bytes() for f in one.glob(pattern)} for one in (folder, other)
+        )
+        if files != others or len(files) != count:
+            found.append(pattern)
     return found
 
 
-def torture(folder, kills, seed):
-    """Interrupt one run up to so many times, finish it, and return what was seen."""
-    chance = random.Random(seed)
-    work, log = folder / f"run-{seed}", folder / f"log-{seed}"
-    seen = {"kills": 0, "in a save": 0, "again": [], "signals": 0, "faults": []}
+def torture(work, log, kills, chance):
+    """Interrupt a run until it was killed so often or came to its end; return what was seen."""
+    killed, in_a_save, signals, faults = 0, 0, 0, []
     for number in range(1, 2 * kills + 1):
         kind = {2: signal.SIGTERM, 4: signal.SIGINT}.get(number % 11, signal.SIGKILL)
         saved, steps = noted(log, "saved"), noted(log, "at")
-        child = start(work, log, slow_disk=0.03, seed=number)
+        child = start(work, log, slow_disk=0.03)
         # Moments are spread over what is left of the run: before its first step, in the middle of
         # a step, and in the middle of a save.
-        left = max(0, STEPS - (saved or [0])[-1])
-        most = 2 * left // (kills - seen["kills"] + 1)
-        ended = not interrupt(child, log, kind, chance.randint(0, most), chance.uniform(0, 0.05))
+        most = 2 * max(0, STEPS - (saved or [0])[-1]) // (kills - killed + 1)
+        went_on = interrupt(child, log, kind, chance.randint(0, most), chance.uniform(0, 0.05))
         begun = noted(log, "at")[len(steps) :]
-        if steps and begun:
-            if not (saved or [0])[-1] <= begun[0] <= steps[-1] + 1:
-                seen["faults"].append(f"step {begun[0]} after {steps[-1]}, saved {saved[-1:]}")
-            seen["again"].append(steps[-1] + 1 - begun[0])
-        if ended:
+        if steps and begun and not (saved or [0])[-1] <= begun[0] <= steps[-1] + 1:
+            faults.append(f"step {begun[0]} after {steps[-1]}, saved {saved[-1:]}")
+        if not went_on:
             break
-        if kind != signal.SIGKILL:
-            seen["signals"] += 1
+        if kind == signal.SIGKILL:
+            killed += 1
+            in_a_save += any(work.glob(".*.tmp"))
+            if killed == kills:
+                child = start(work, log)
+                child.join(PATIENCE_SECONDS)
+                break
+        else:
+            signals += 1
             # Before training has begun, a signal does what it always does.
             expected = {signal.SIGTERM: (143, -15), signal.SIGINT: (130, 1)}[kind]
             if child.exitcode not in expected[: 1 if begun else 2]:
-                seen["faults"].append(f"the exit code after {kind.name} is {child.exitcode}")
-        else:
-            seen["kills"] += 1
-            seen["in a save"] += any(work.glob(".*.tmp"))
-        if seen["kills"] == kills:
-            child = start(work, log)
-            child.join(PATIENCE_SECONDS)
-            break
+                faults.append(f"the exit code after {kind.name} is {child.exitcode}")
     if child.exitcode != 0:
-        seen["faults"].append(f"the last child ended with {child.exitcode}")
-    return work, seen
+        faults.append(f"the last child ended with {child.exitcode}")
+    return killed, in_a_save, signals, faults
 
 
 def main(kills: int, kills_a_run: int) -> int:
-    """Print the table and return the exit code."""
-    began = time.monotonic()
+    """Print a line for each run, and return the exit code: 1 if anything was not as it should."""
     # A shell that starts this in the background lets it ignore SIGINT, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    done, faults = 0, []
+    done, run, faults = 0, 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        child = start(folder / "whole", folder / "log-whole")
-        child.join(PATIENCE_SECONDS)
-        if child.exitcode != 0:
-            faults.append(f"the run that was left alone ended with {child.exitcode}")
-        columns = ("run", "SIGKILL", "in a save", "SIGTERM or SIGINT", "steps taken again")
-        print(f"| {' | '.join(columns)} | bit-identical |\n|{' --- |' * 6}", flush=True)
-        for run in range(kills):
-            if done == kills or faults:
-                break
-            work, seen = torture(folder, min(kills_a_run, kills - done), seed=run)
-            done += seen["kills"]
-            differing = differences(work, folder / "whole") if not seen["faults"] else ["?"]
-            faults += seen["faults"] + [f"run {run} differs in {key}" for key in differing]
-            again = seen["again"] or [0]
-            row = (run, seen["kills"], seen["in a save"], seen["signals"])
-            row += (f"{sum(again) / len(again):.1f} on average, {max(again)} at most",)
-            print(f"| {' | '.join(map(str, row))} | {'no' if differing else 'yes'} |", flush=True)
-    for fault in faults:
-        print(f"fault: {fault}")
-    print(f"{done} of {kills} kills in {time.monotonic() - began:.0f} s; faults: {len(faults)}")
+        start(folder / "whole", folder / "log-whole").join(PATIENCE_SECONDS)
+        while done < kills and run < kills and not faults:
+            work, wanted = folder / f"run-{run}", min(kills_a_run, kills - done)
+            found = torture(work, folder / f"log-{run}", wanted, random.Random(run))
+            killed, in_a_save, signals, faults = found
+            faults = faults or differences(work, folder / "whole")
+            done, run = done + killed, run + 1
+            print(f"run {run}: {killed} SIGKILLs, {in_a_save} of them in a save, {signals} other")
+    print(f"{done} of {kills} kills; faults: {'; '.join(faults) or 'none'}")
     return 1 if faults or done < kills else 0
 
 

@@ -14,8 +14,6 @@ from diffusion_core import data, model, sampling, training
 from diffusion_core.__main__ import main
 from diffusion_core.runs import states
 
-STEPS = 4
-
 
 def mounted(*command):
     """Mount or unmount if this process may, and say whether it could."""
@@ -23,17 +21,6 @@ def mounted(*command):
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of four megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mounted("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)):
-        pytest.skip("this process may not mount; the injected error stands for a full disk")
-    yield folder
-    mounted("umount", "--lazy", str(folder))
 
 
 @pytest.fixture
@@ -51,8 +38,7 @@ def train(monkeypatch, one_layer, patient):
 
         def step(network, *args):
             number = int(network.optimizer.iterations) + 1
-            if number in pending:
-                pending.pop(number)()
+            pending.pop(number, int)()
             network.optimizer.iterations.assign(number)
             return number / 7
 
@@ -61,83 +47,70 @@ def train(monkeypatch, one_layer, patient):
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             code = main([*line.split(), str(folder)])
-        return code, [str(warning.message) for warning in warned]
+        told = [str(warning.message) for warning in warned]
+        return code, [text for text in told if text.startswith("The state of step")]
 
     return run
 
 
-class Full:
-    """A disk with no room left, really."""
+def full(folder, monkeypatch):
+    """A file system of four megabytes with no room left, really."""
+    folder.parent.mkdir()
+    if not mounted("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder.parent)):
+        pytest.skip("this process may not mount; the injected error stands for a full disk")
+    filler = folder.with_name("filler")
 
-    reason = "No space left on device"
-
-    def __init__(self, folder, monkeypatch):
-        self.filler = folder.parent / "filler"
-
-    def begin(self):
-        with open(self.filler, "wb", 0) as file, suppress(OSError):
+    def begin():
+        with open(filler, "wb", 0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
 
-    def end(self):
-        self.filler.unlink()
+    yield "No space left on device", begin, filler.unlink
+    mounted("umount", "--lazy", str(folder.parent))
 
 
-class Injected:
+def injected(folder, monkeypatch):
     """A disk that says so when it is asked to flush a file."""
+    flush = os.fsync
 
-    reason = "No space left on device"
+    def fail(handle):
+        raise OSError(28, "No space left on device")
 
-    def __init__(self, folder, monkeypatch):
-        self.patch, self.flush = monkeypatch, os.fsync
-
-    def begin(self):
-        def fail(handle):
-            raise OSError(28, "No space left on device")
-
-        self.patch.setattr(os, "fsync", fail)
-
-    def end(self):
-        self.patch.setattr(os, "fsync", self.flush)
+    yield (
+        "No space left on device",
+        lambda: monkeypatch.setattr(os, "fsync", fail),
+        lambda: monkeypatch.setattr(os, "fsync", flush),
+    )
 
 
-class Vanished:
+def vanished(folder, monkeypatch):
     """A folder that is not there, as when Google Drive was unmounted."""
+    away = folder.with_name("away")
 
-    reason = "No such file or directory"
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.away = folder, folder.with_name("away")
-
-    def begin(self):
-        self.folder.rename(self.away)
-
-    def end(self):
+    def end():
         # A new folder would be on a disk that goes away with the machine.
-        assert not self.folder.exists()
-        self.away.rename(self.folder)
+        assert not folder.exists()
+        away.rename(folder)
+
+    yield "No such file or directory", lambda: folder.rename(away), end
 
 
-class Replaced(Vanished):
+def replaced(folder, monkeypatch):
     """A file in the place of the folder: nobody can write there, root neither."""
-
-    reason = "Not a directory"
-
-    def begin(self):
-        super().begin()
-        self.folder.write_text("")
-
-    def end(self):
-        self.folder.unlink()
-        super().end()
+    away = folder.with_name("away")
+    yield (
+        "Not a directory",
+        lambda: (folder.rename(away), folder.write_text("")),
+        lambda: (folder.unlink(), away.rename(folder)),
+    )
 
 
-@pytest.fixture(params=[Full, Injected, Vanished, Replaced])
+@pytest.fixture(params=[full, injected, vanished, replaced])
 def fault(request, tmp_path, monkeypatch):
-    """A fault and the folder that it will hit."""
-    disk = request.getfixturevalue("small_disk") if request.param is Full else tmp_path
-    folder = disk / "run"
-    return request.param(folder, monkeypatch), folder
+    """A folder, what the system says of the fault that hits it, how it begins, how it ends."""
+    folder = tmp_path / "disk" / "run"
+    for fault in request.param(folder, monkeypatch):
+        yield folder, *fault
 
 
 def steps_saved(folder):
@@ -145,40 +118,40 @@ def steps_saved(folder):
     return sorted(int(match.group(1)) for match in found)
 
 
-def history(folder):
-    known = states.read_about(states.find_latest(folder))["history"]
-    return {column: known[column] for column in ("epoch", "step", "loss", "learning_rate")}
-
-
 def test_training_goes_on_through_a_fault_and_saves_when_it_can_again(train, fault, tmp_path):
-    fault, folder = fault
-    code, warned = train(folder, {6: fault.begin, 10: fault.end})
+    folder, reason, begin, end = fault
+    code, warned = train(folder, {6: begin, 10: end})
     assert code == 0
-    about_states = [text for text in warned if text.startswith("The state of step")]
-    assert len(about_states) == 1
-    assert "The state of step 8 could not be saved: " in about_states[0]
-    assert fault.reason in about_states[0]
+    assert len(warned) == 1
+    assert "The state of step 8 could not be saved: " in warned[0]
+    assert reason in warned[0]
     assert steps_saved(folder) == [4, 12]
     assert train(tmp_path / "undisturbed")[0] == 0
-    assert history(folder) == history(tmp_path / "undisturbed")
+    ours, theirs = (
+        states.read_about(states.find_latest(one))["history"]
+        for one in (folder, tmp_path / "undisturbed")
+    )
+    for column in ("epoch", "step", "loss", "learning_rate"):
+        assert ours[column] == theirs[column]
 
 
+# After a signal in step 7 nothing can be saved either, and the error code says so.
+@pytest.mark.parametrize(("last", "stop"), [(12, {}), (7, {7: signal.SIGINT})])
 def test_a_fault_that_stays_ends_with_an_error_code_and_the_next_start_goes_on(
-    train, fault, tmp_path, capsys
+    train, fault, capsys, last, stop
 ):
-    fault, folder = fault
-    code, warned = train(folder, {6: fault.begin})
+    folder, reason, begin, end = fault
+    at = {step: lambda number=number: signal.raise_signal(number) for step, number in stop.items()}
+    code, _ = train(folder, {6: begin, **at})
     assert code == 1
     error = capsys.readouterr().err
-    assert "diffusion_core train: the last state, of step 12, could not be saved: " in error
-    assert fault.reason in error
-    assert "the newest that this session saved: " in error
-    assert "state-000001-000000004.safetensors" in error
-    assert len([text for text in warned if "could not be saved" in text]) == 2
-    fault.end()
+    assert f"diffusion_core train: the last state, of step {last}, could not be saved: " in error
+    assert reason in error
+    assert f"the newest that is saved: {folder}/state-000001-000000004.safetensors" in error
+    end()
     assert steps_saved(folder) == [4]
     assert train(folder)[0] == 0
-    assert history(folder)["step"] == [4, 8, 12]
+    assert steps_saved(folder) == [4, 8, 12]
 
 
 def test_a_disk_that_was_unmounted_and_mounted_again(train, tmp_path):
@@ -200,31 +173,18 @@ def test_a_disk_that_was_unmounted_and_mounted_again(train, tmp_path):
     finally:
         mounted("umount", "--lazy", str(target))
     assert code == 0
-    assert [text for text in warned if text.startswith("The state of step 8 could not be saved")]
+    assert "The state of step 8 could not be saved" in warned[0]
     assert list(target.iterdir()) == []
     assert steps_saved(source / "run") == [4, 12]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(train, tmp_path, capsys):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mounted("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)):
-        if os.geteuid() == 0:
-            pytest.skip("root may write everywhere, and may not mount here")
-        folder.chmod(0o555)
+    if os.geteuid() == 0 and not mounted("mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)):
+        pytest.skip("root may write everywhere, and may not mount here")
+    tmp_path.chmod(0o555) if os.geteuid() else None
     try:
-        code, _ = train(folder, {1: lambda: 1 / 0})
+        code, _ = train(tmp_path, {1: lambda: 1 / 0})
     finally:
-        mounted("umount", "--lazy", str(folder))
+        mounted("umount", "--lazy", str(tmp_path))
     assert code == 1
-    assert re.search("train: .*(Read-only|denied).*disk/.training-lock", capsys.readouterr().err)
-
-
-def test_an_error_of_a_save_does_not_hide_a_stop(train, fault, capsys):
-    """Ctrl-C while nothing can be saved: the error code says so."""
-    fault, folder = fault
-    code, _ = train(folder, {6: fault.begin, 7: lambda: signal.raise_signal(signal.SIGINT)})
-    assert code == 1
-    assert "the last state, of step 7, could not be saved" in capsys.readouterr().err
-    fault.end()
-    assert steps_saved(folder) == [4]
+    assert re.search("train: .*(Read-only|denied).*/.training-lock", capsys.readouterr().err)
