@@ -106,16 +106,6 @@ def test_a_saved_state_holds_the_loss_scale(make, images, tmp_path):
     assert_same(averages(fresh), averages(network))
 
 
-def test_an_overflow_skips_the_step_and_halves_the_scale(make, images):
-    network = make("mixed_float16")
-    compile_model(network, 10)
-    network.optimizer.dynamic_scale.assign(1e38)
-    before = values(network.trainable_variables)
-    assert np.isfinite(train_one(network, images))
-    assert float(network.optimizer.dynamic_scale) == np.float32(1e38) / 2
-    assert_same(before, network.trainable_variables)
-
-
 def test_a_run_goes_on_in_its_own_precision_only(make, images, tmp_path):
     train(make("mixed_bfloat16"), images, epochs=1, batch_size=8, weights_dir=tmp_path)
     with pytest.raises(ValueError, match="precision is 'float32' and was 'mixed_bfloat16'"):

@@ -17,7 +17,7 @@ from helpers import assert_same, precision, values
 
 from diffusion_core import linear_schedule, train, training
 from diffusion_core.model import load_weights_dir
-from diffusion_core.runs import states
+from diffusion_core.runs import files, states
 from diffusion_core.runs.files import FolderLock
 
 EPOCHS, STEPS = 3, 4
@@ -272,11 +272,15 @@ def test_a_callback_cannot_change_the_history(run):
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(run, folder):
-    rest = [".state-000004-000000004.safetensors.123.tmp", ".preview-epoch-001.png.7.tmp"]
     mine = [".cars.png.7.tmp", "state-1.7.tmp", "damaged-state-1-1.safetensors"]
     folder.mkdir()
-    for name in rest + mine:
+    for name in [".preview-epoch-001.png.7.tmp", *mine]:
         (folder / name).write_text("")
+    if not (child := os.fork()):
+        os.replace = lambda *_: os._exit(0)
+        files.write_atomically(folder / "state-000001-000000002.safetensors", b"")
+    os.waitpid(child, 0)
+    assert len(list(folder.iterdir())) == 5
     run()
     assert {path.name for path in folder.iterdir() if not path.stat().st_size} == set(mine)
 

@@ -13,10 +13,8 @@ from helpers import assert_same, values
 
 from diffusion_core import (
     compile_model,
-    default_weights_dir,
     draw_batch,
     linear_schedule,
-    load_history,
     load_pretrained,
     make_model,
     normalize,
@@ -25,7 +23,6 @@ from diffusion_core import (
 )
 from diffusion_core.model import load_weights_dir
 from diffusion_core.runs import files, states
-from diffusion_core.runs.run import COLUMNS
 from diffusion_core.sources import pretrained
 
 
@@ -350,13 +347,6 @@ def test_an_exported_network_comes_back_in_half_precision(tiny, tmp_path, monkey
     assert not (tmp_path / "other.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["huge", "../pretrained/small", "small.safetensors", ""])
-def test_an_unknown_network_is_refused_with_the_names_there_are(name):
-    for load in (load_pretrained, load_history):
-        with pytest.raises(ValueError, match=rf"there is no network '{name}'; expected .*small"):
-            load(name)
-
-
 def test_the_shipped_networks_are_small_and_know_cars(cars):
     """On real or drawn cars, the guess is nearer to the next picture than no change at all."""
     small = load_pretrained()
@@ -370,21 +360,7 @@ def test_the_shipped_networks_are_small_and_know_cars(cars):
     assert load_pretrained(earlier[0].stem).settings == small.settings
 
 
-def test_the_shipped_history_is_of_a_run_that_learned():
-    history = load_history()
-    assert tuple(history) == COLUMNS
-    assert len({len(column) for column in history.values()}) == 1
-    assert history["loss"][-1] < history["loss"][0]
-
-
 # --- folders and files --------------------------------------------------------------------------
-
-
-def test_weights_go_to_google_drive_when_it_is_mounted(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "DRIVE", tmp_path / "not-mounted")
-    assert default_weights_dir() == Path("weights")
-    monkeypatch.setattr(files, "DRIVE", tmp_path)
-    assert default_weights_dir() == tmp_path / "simple-diffusion" / "weights"
 
 
 def test_a_missing_folder_can_be_refused(tmp_path):
