@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 import warnings
@@ -44,7 +45,7 @@ def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> No
     try:
         with open(temporary, "xb") as file:
             with suppress(FileNotFoundError):
-                os.chmod(temporary, path.stat().st_mode & 0o7777)
+                shutil.copymode(path, temporary)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -144,7 +144,7 @@ def check_state(path, about, wanted, epochs):
         warnings.warn(
             f"the run was planned for {about['epochs']} epochs and has now {epochs}: the learning "
             "rate jumps to where it would be in a run of that length.",
-            stacklevel=4,
+            stacklevel=5,
         )
     was = about["versions"]
     changed = [f"{k} {v} (was {was.get(k)})" for k, v in versions().items() if v != was.get(k)]
@@ -152,7 +152,7 @@ def check_state(path, about, wanted, epochs):
         warnings.warn(
             f"{path} was written with other versions: now {', '.join(changed)}. Training goes on, "
             "but may differ in the last digits from a run without the change.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
