@@ -472,7 +472,7 @@ time.sleep(60)
 
 def test_a_second_process_gets_a_clear_error_and_a_dead_one_does_not_block(run, steps, folder):
     steps.at[6] = lose
-    with pytest.raises(LostError):
+    with pytest.raises(LostError) as lost:  # which keeps the first run alive, but not its lock
         run()
     steps.seen.clear()
     command = [sys.executable, "-c", HOLDER, str(folder)]
@@ -486,29 +486,26 @@ def test_a_second_process_gets_a_clear_error_and_a_dead_one_does_not_block(run, 
         finally:
             holder.kill()
     assert run()["step"] == [4, 8, 12]
+    assert lost.tb
     held = FolderLock(folder)  # it is free after a run
     with pytest.raises(BlockingIOError, match=f"is in use by process {os.getpid()} on "):
         run()
     held.release()
 
 
-def test_a_folder_that_was_replaced_meanwhile_is_locked_again(tmp_path, folder):
-    folder.mkdir()
-    held = FolderLock(folder)
-    held.take()
-    folder.rename(tmp_path / "away")
-    with pytest.raises(FileNotFoundError):
-        held.take()
-    assert not folder.exists()
-    folder.mkdir()
-    other = FolderLock(folder)
-    with pytest.raises(BlockingIOError):
-        held.take()
-    other.release()
-    held.take()
-    with pytest.raises(BlockingIOError):
-        FolderLock(folder)
-    held.release()
+def test_a_folder_that_was_replaced_meanwhile_is_locked_again(run, steps, patient, folder):
+    def replace():
+        folder.rename(folder.with_name("away"))
+        folder.mkdir()
+
+    def look():
+        with pytest.raises(BlockingIOError):
+            FolderLock(folder)
+
+    # Between them the second epoch ends, and its state is saved.
+    steps.at |= {6: replace, 10: look}
+    run()
+    assert len(names(folder)) == 2
 
 
 def test_a_disk_without_locks_gives_a_warning(run, monkeypatch):
