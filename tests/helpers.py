@@ -16,7 +16,7 @@ PATIENCE = 400
 
 def values(variables):
     """Return copies of variables as NumPy arrays."""
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def assert_same(ours, theirs, tolerance=0):

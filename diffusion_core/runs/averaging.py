@@ -56,7 +56,7 @@ def assign_averages(model: keras.Model) -> None:
 @contextmanager
 def averaged_weights(model: keras.Model):
     """Put the averaged weights into a training model for the length of a `with` block."""
-    plain = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
+    plain = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     assign_averages(model)
     try:
         yield

@@ -82,8 +82,7 @@ def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray],
     `progress` is what else makes up the run, as JSON. Returns what `write` takes.
     """
     about = {"settings": model.settings, "step": steps_done(model)}
-    # What Keras returns may share its memory with the variable; np.array copies.
-    copied = {k: np.array(keras.ops.convert_to_numpy(v)) for k, v in variables(model).items()}
+    copied = {key: keras.ops.convert_to_numpy(v) for key, v in variables(model).items()}
     return copied, about | json.loads(json.dumps(progress))
 
 
