@@ -65,8 +65,7 @@ def _parser():
     add("--steps", type=steps, default=16, help="steps from noise to car (16)")
     add("--seed", type=seed, default=0, help="same seed, same cars (0)")
     add("--weights", **weights)
-    out = _file(".png", ".npy")
-    add("--out", type=out, required=True, help="a grid (.png) or all pixels (.npy)")
+    add("--out", type=_file(".png", ".npy"), required=True, help="a grid (.png) or pixels (.npy)")
 
     add = command(evaluate)
     add("--weights", **weights)

@@ -77,22 +77,17 @@ def test_the_shipped_network_draws_a_grid_and_no_folder_hides_it(tmp_path, monke
 def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, capsys):
     row = {"pictures": 1000, "frechet distance": 2.0, "kernel distance": 0.001, "interval": [0, 1]}
     row |= dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
-    asked = {}
-
-    def evaluate(network, n, seed, features):
-        asked.update(n=n, seed=seed, features=features)
-        return {"quality": {FLOOR: row}, "copying": {"held-out cars": {"pixels": 0.001}}}
-
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    out = tmp_path / "evaluation.json"
-    assert main(["evaluate", "--n", "1000", "--seed", "3", "--out", str(out)]) == 0
-    assert asked == {"n": 1000, "seed": 3, "features": "classifier"}
+    found = {"quality": {FLOOR: row}, "copying": {"held-out cars": {"pixels": 0.001}}}
+    asked = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **b: asked.append((a[1:], b)) or found)
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate --n 1000 --seed 3 --out evaluation.json") == 0
+    assert asked == [((1000, 3), {"features": "classifier"})]
     printed = capsys.readouterr().out
     assert "| real training cars | 1,000 | 2.000 | 1.0 |" in printed
     assert "| held-out cars | 0.10% |" in printed
-    written = json.loads(out.read_text())
-    assert written["weights"] == "small"
-    assert written["quality"][FLOOR] == row
+    written = json.loads(Path("evaluation.json").read_text())
+    assert written.items() >= {"weights": "small", **found}.items()
     assert "processor" in written["machine"]
 
 
@@ -196,8 +191,6 @@ def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
     for rest in ("--seed 2", "--seed 2 --save-minutes 2.5", ""):
         assert run(f"{line} {rest}") == 0
     expected = {"images": 30, "epochs": 3, "batch_size": 5, "seed": 2, "weights_dir": Path("w")}
-    assert {name: asked[0][name] for name in expected} == expected
-    assert [each["save_minutes"] for each in asked] == [10, 2.5, 10]
-    assert [each["seed"] for each in asked] == [2, 2, 0]
-    np.testing.assert_array_equal(asked[0]["first"], asked[1]["first"])
-    assert not np.array_equal(asked[0]["first"], asked[2]["first"])
+    assert asked[0].items() >= expected.items()
+    assert [(each["save_minutes"], each["seed"]) for each in asked] == [(10, 2), (2.5, 2), (10, 0)]
+    assert [(each["first"] == asked[0]["first"]).all() for each in asked] == [True, True, False]
