@@ -7,6 +7,7 @@ few are tried, always the same.
 import os
 import signal
 import socket
+import tracemalloc
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -126,6 +127,20 @@ def without_xla(no_xla):
     """Skip XLA in a test that is about something else."""
     with no_xla():
         yield
+
+
+@pytest.fixture
+def most_memory():
+    """Return the most bytes that NumPy holds during a call."""
+
+    def peak_of(call):
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    return peak_of
 
 
 @pytest.fixture

@@ -72,8 +72,7 @@ others = st.one_of(  # neither numbers nor None
 floats = st.floats() | st.integers(1, 99).map(float) | st.floats(width=32).map(np.float32)
 not_whole = st.none() | others | floats
 gigantic = st.sampled_from([5000, 9999]).map(lambda digits: 10**digits)
-huge = st.sampled_from([2**32, 2**63, 2**64, 2**200, -(2**63)])
-huge |= gigantic | gigantic.map(lambda n: -n)
+huge = gigantic | st.sampled_from([2**32, 2**63, 2**64, 2**200, -(2**63)])
 
 
 def outside(least, most, others=huge):
@@ -116,7 +115,7 @@ KINDS = {
     checks.SHAPE: st.one_of(
         not_whole.filter(lambda value: not isinstance(value, (tuple, list))),
         st.lists(not_whole, min_size=1, max_size=3).map(tuple),
-        st.lists(st.integers(max_value=0) | gigantic, min_size=1, max_size=3).map(tuple),
+        st.lists(st.integers(-3, 0) | gigantic, min_size=1, max_size=3).map(tuple),
     ),
     checks.IMAGES: st.one_of(
         st.none() | not_arrays | of_types("?bBhHiIlLqQedgFDSUOMm"),
@@ -339,9 +338,7 @@ def test_pixels_survive_the_way_there_and_back(shape, seed):
     values = core.normalize(images)
     assert values.dtype == np.float32
     assert ((values >= -1) & (values <= 1)).all()
-    back = core.denormalize(values)
-    assert back.dtype == np.uint8
-    np.testing.assert_array_equal(back, images, strict=True)
+    np.testing.assert_array_equal(core.denormalize(values), images, strict=True)
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False), dtype=st.sampled_from("efdg"))

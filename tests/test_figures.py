@@ -86,7 +86,8 @@ def test_the_same_stepper_is_the_same_page():
         figures.begin_page()
         pages.append(figures.stepper([RED], ["a"], "b").data)
     assert pages[0] == pages[1]
-    assert figures.stepper([RED], ["a"], "b").data != figures.stepper([BLUE], ["a"], "b").data
+    # On one page every stepper has a name of its own.
+    assert figures.stepper([RED], ["a"], "b").data != pages[1]
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,11 @@ def test_more_than_there_is_of_a_seed_or_of_memory_is_refused(arguments, message
 def test_no_hash_makes_infinite_noise(monkeypatch):
     monkeypatch.setattr(forward, "_pcg3d", lambda seed, *rest: (np.zeros((1, 6)),) * 2)
     assert np.isfinite(gaussian_noise(1, (2, 2, 3))).all()
+
+
+def test_noise_needs_hardly_more_memory_than_its_numbers(most_memory):
+    result = gaussian_noise(4000, (16, 16, 3), seed=3, first=5)
+    assert most_memory(lambda: gaussian_noise(4000, (16, 16, 3))) < 2.2 * result.nbytes
+    assert most_memory(lambda: gaussian_noise(1, (4000, 16, 16, 3))) < 2.2 * result.nbytes
+    for i in (0, 1, 777, 3999):
+        np.testing.assert_array_equal(result[i], gaussian_noise(1, (16, 16, 3), 3, 5 + i)[0])

@@ -1,5 +1,6 @@
 """Stage 6, sampling: the loop against plain Python and an independent library, seeds, batches."""
 
+import gc
 import json
 import weakref
 from itertools import pairwise
@@ -193,7 +194,20 @@ def test_wrong_arguments_are_refused(network, draw, arguments, message):
         draw(network, **arguments)
 
 
-def test_all_states_take_more_room_than_the_last(network):
-    """So many pictures can be drawn, and not all their states: refused before the first."""
-    with pytest.raises(ValueError, match="n is 200000 and timesteps 16, which makes 652800000"):
-        predict_step(network, 200_000)
+def test_only_what_predict_returns_is_limited():
+    """A network without weights, whose states over 440 steps are too many to keep."""
+    image, levels = keras.Input((64, 64, 3)), [keras.Input((1,)), keras.Input((1,))]
+    moved = keras.layers.Add()([image, *(keras.layers.Reshape((1, 1, 1))(a) for a in levels)])
+    wide, many = keras.Model([image, *levels], moved), linear_schedule(440)
+    with pytest.raises(ValueError, match="n is 100 and timesteps 440"):
+        predict_step(wide, 100, many)
+    assert predict(wide, 100, many).shape == (100, 64, 64, 3)
+
+
+def test_a_network_that_was_drawn_with_can_go(tiny):
+    network = tiny(widths=(4,))
+    predict(network, 2)
+    alive = weakref.ref(network)
+    del network
+    gc.collect()
+    assert alive() is None

@@ -63,6 +63,8 @@ def test_the_other_schedules_equal_an_independent_library(make, tolerance):
 def test_fewer_ddpm_steps_read_the_same_curve_and_begin_with_a_little_signal():
     np.testing.assert_array_equal(ddpm_schedule(10).noise, ddpm_schedule(1000).noise[::100])
     assert 0.006 < ddpm_schedule(16).signal[0] < 0.0064
+    with pytest.raises(ValueError, match=r"timesteps is 1001; .* from 1 to 1000"):
+        ddpm_schedule(1001)
 
 
 def test_a_schedule_cannot_be_changed_afterwards():

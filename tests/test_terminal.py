@@ -100,6 +100,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
         ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
         ("sample --weights file --out cars.png", "there is no network 'file'"),
         ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
+        ("train --epochs 1 --images 41", "--images is 41; expected a whole number from 1 to 40."),
         ("train --epochs 1 --weights-dir file --batch-size 8", "file is a file; expected a folder"),
     ],
 )
