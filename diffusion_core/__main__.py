@@ -17,11 +17,10 @@ from diffusion_core.schedule import TIMESTEPS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command.
+    """Run one command and return its exit code.
 
-    Returns:
-        0; 1 after one sentence on standard error about what is wrong; 130 after Ctrl-C. A wrong
-        option ends with the exit code 2 and SIGTERM with 143, by way of `SystemExit`.
+    That is 1 after one sentence on standard error about what is wrong, and 130 after Ctrl-C. A
+    wrong option ends with 2 and SIGTERM with 143, by way of `SystemExit`.
     """
     options = vars(_parser().parse_args(arguments))
     name, run = options.pop("command"), options.pop("run")

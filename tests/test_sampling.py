@@ -184,7 +184,6 @@ def test_the_states_equal_ddim_and_flow_matching_of_an_independent_library(traje
     [
         ({"schedule": cosine_schedule()}, r"does not keep signal \+ noise = 1"),
         ({"noise": np.zeros((2, 4, 4, 3))}, r"\(2, 4, 4, 3\); .* \('n', 8, 8, 3\) with n of at"),
-        ({"noise": np.zeros((0, 8, 8, 3))}, r"noise has the shape \(0, 8, 8, 3\)"),
         ({"n": 2**23}, "n is 8388608.*, which makes .* numbers; expected at most 536870912"),
     ],
 )

@@ -34,13 +34,8 @@ def begin_page() -> None:
 def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
     """Lay pictures `(n, height, width, 3)` out as one, row by row, with white gaps of one pixel.
 
-    Args:
-        images: at least one.
-        columns: pictures a row; the nearest to a square when None.
-        scale: every pixel becomes a square of so many pixels.
-
-    Returns:
-        uint8 `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
+    `columns` are the pictures a row, the nearest to a square when None. The result is uint8
+    `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
     """
     images = _as_pixels(images)
     if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
