@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 import diffusion_core as core
 from diffusion_core import checks, data, evaluation, forward, model, schedule
-from diffusion_core.__main__ import _parser, main
+from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
 from diffusion_core.sources import cifar10, features, measures
@@ -312,7 +312,7 @@ PARSED = {
 def test_a_bad_option_ends_in_a_sentence_that_names_it(command, option, capsys, chosen):
     bad = chosen.draw(OPTIONS[option])
     with pytest.raises(SystemExit) as ended:
-        main([command, f"{option}={bad}"])
+        _parser().parse_args([command, f"{option}={bad}"])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert f"error: argument {option}: " in error

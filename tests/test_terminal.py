@@ -160,7 +160,7 @@ def test_a_wrong_command_line_ends_with_a_sentence_and_code_2(
     Path("locked").mkdir()
     Path("file").touch()
     with pytest.raises(SystemExit) as ended:
-        run(arguments)
+        _parser().parse_args(arguments.split())
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
