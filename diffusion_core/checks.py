@@ -1,15 +1,15 @@
 """The doors of the package: bad input ends in one sentence, before any work is done.
 
-`@checked(n=COUNT, seed=SEED)` above a public function names the kind of each argument. A kind is a
-function of the argument's name and value: it returns the value, put in order, or raises `TypeError`
-or `ValueError` with what came, what was expected and what to do. Arguments are checked once, where
-the package is entered; its functions trust each other.
+`@checked(n=COUNT, seed=SEED)` names the kind of each argument of a public function. A kind takes an
+argument's name and value; it returns the value, put in order, or raises an error that says what
+came and what was expected. Arguments are checked where the package is entered, and never again.
 """
 
 import functools
 import inspect
 import os
 import reprlib
+import textwrap
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -21,9 +21,11 @@ MOST_NUMBERS = 2**29
 YEAR = 366 * 24 * 60  # in minutes
 DOORS = {}  # for the tests: every checked function by its name, with its kinds
 _entered = ContextVar("entered", default=False)
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 60
 
 
-def checked(together=None, **kinds):
+def checked(together=lambda **_: None, **kinds):
     """Check a function's arguments, each by its kind, then by `together(**arguments)`."""
 
     def decorate(function):
@@ -37,8 +39,7 @@ def checked(together=None, **kinds):
             given.apply_defaults()
             for name, kind in kinds.items():
                 given.arguments[name] = kind(name, given.arguments[name])
-            if together:
-                together(**given.arguments)
+            together(**given.arguments)
             with _in_package(True):
                 return function(*given.args, **given.kwargs)
 
@@ -57,63 +58,49 @@ def _in_package(entered):
         _entered.reset(token)
 
 
-def outside():
-    """Make a `with` block in which the reader's own code runs: what it calls is checked again."""
-    return _in_package(False)
+# Makes a `with` block in which the reader's own code runs: what it calls is checked again.
+outside = functools.partial(_in_package, False)
 
 
 def brief(value: object) -> str:
     """Return what `value` looks like, in one line of at most 80 characters."""
     try:
-        text = " ".join(_SHORT.repr(value).split())
+        return textwrap.shorten(_short.repr(value), 80, placeholder="…")
     except ValueError:  # Python refuses to write out whole numbers of thousands of digits.
-        text = "a whole number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:79]}…"
+        return "a whole number of thousands of digits"
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+def _sentence(name, value, expected):
+    return f"{name} is {brief(value)}; expected {expected}."
 
 
-def whole(least=1, most=2**32 - 1):
-    """Make the kind of the whole numbers from `least` to `most`, of Python or NumPy, as `int`."""
+def number(most, least=0, result=float):
+    """Make the kind of the numbers from `least` to `most`, of Python or NumPy, as `result`."""
+    types = (int, np.integer) if result is int else (int, float, np.integer, np.floating)
+    expected = f"a {'whole ' if result is int else ''}number from {least} to {most}"
 
     def kind(name, value):
         # NumPy counts a timedelta64 among its integers.
-        if not isinstance(value, (int, np.integer)) or isinstance(value, (bool, np.timedelta64)):
-            raise TypeError(f"{name} is {brief(value)}; expected a whole number.")
-        # A small integer of NumPy would overflow in later arithmetic.
-        if not least <= int(value) <= most:
-            raise ValueError(
-                f"{name} is {brief(value)}; expected a whole number from {least} to {most}."
-            )
-        return int(value)
+        is_number = isinstance(value, types) and not isinstance(value, (bool, np.timedelta64))
+        if not (is_number and least <= value <= most):  # NaN fails too
+            raise (ValueError if is_number else TypeError)(_sentence(name, value, expected))
+        return result(value)  # a small integer of NumPy would overflow in later arithmetic
 
     return kind
+
+
+def whole(least=1, most=2**32 - 1):
+    """Make the kind of the whole numbers from `least` to `most`, as `int`."""
+    return number(most, least, int)
 
 
 COUNT, SEED = whole(1), whole(0)
 
 
-def number(most):
-    """Make the kind of the numbers from 0 to `most`, as `float`."""
-
-    def kind(name, value):
-        if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(
-            value, (bool, np.timedelta64)
-        ):
-            raise TypeError(f"{name} is {brief(value)}; expected a number from 0 to {most}.")
-        if not 0 <= value <= most:  # NaN fails too
-            raise ValueError(f"{name} is {brief(value)}; expected a number from 0 to {most}.")
-        return float(value)
-
-    return kind
-
-
 def SHAPE(name, value):
     """Whole numbers of at least 1, in a tuple or list, as a tuple of `int`."""
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name} is {brief(value)}; expected a tuple of whole numbers.")
+        raise TypeError(_sentence(name, value, "a tuple of whole numbers"))
     return tuple(COUNT(name, side) for side in value)
 
 
@@ -122,16 +109,14 @@ def ARRAY(name, value):
     try:
         return np.asarray(value)
     except Exception:  # whatever an object raises that is asked to become an array
-        raise TypeError(f"{name} is {brief(value)}; expected an array of numbers.") from None
+        raise TypeError(_sentence(name, value, "an array of numbers")) from None
 
 
 def NUMBERS(name, value):
     """An array of floats or integers, not of texts, booleans, complex numbers or objects."""
     array = ARRAY(name, value)
     if array.dtype.kind not in "fiu":
-        raise TypeError(
-            f"{name} has the dtype {array.dtype}; expected an array of floats or integers."
-        )
+        raise TypeError(f"{name} has the dtype {array.dtype}; expected floats or integers.")
     return array
 
 
@@ -147,11 +132,9 @@ def IMAGES(name, value):
             f"images have the shape {images.shape}; expected (n, height, width, channels) "
             "with at least one image."
         )
-    if not (images.min() >= -1 and images.max() <= 1):  # NaN fails too
-        raise ValueError(
-            f"images reach from {images.min():g} to {images.max():g}; expected values in [-1, 1]. "
-            "Call normalize on uint8 images first."
-        )
+    low, high = images.min(), images.max()
+    if not (low >= -1 and high <= 1):  # NaN fails too
+        raise ValueError(f"images go from {low:g} to {high:g}; expected [-1, 1]: call normalize.")
     return images
 
 
@@ -160,14 +143,9 @@ def NOISE(name, value):
     if value is None:
         return None
     noise = NUMBERS(name, value)
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-        noise = noise.astype(np.float32)
-    if not np.isfinite(noise).all():
-        raise ValueError(
-            f"{name} of the shape {noise.shape} holds NaN or infinite values; expected finite "
-            "numbers, as gaussian_noise draws them."
-        )
-    return noise
+    if not (np.abs(noise) <= np.finfo(np.float32).max).all():  # NaN fails too
+        raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers.")
+    return noise.astype(np.float32)
 
 
 def NETWORK(name, value):
@@ -176,9 +154,7 @@ def NETWORK(name, value):
 
     inputs = getattr(value, "inputs", None) if isinstance(value, keras.Model) else None
     if [len(tensor.shape) for tensor in inputs or ()] != [4, 2, 2]:
-        raise TypeError(
-            f"{name} is {brief(value)}; expected a network of make_model or load_pretrained."
-        )
+        raise TypeError(_sentence(name, value, "a network of make_model or load_pretrained"))
     return value
 
 
@@ -186,17 +162,15 @@ def PATH(name, value):
     """A path as text or as a path of any kind; or None."""
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} is {brief(value)}; expected a path as text.")
-    if not str(value) or "\0" in str(value):
-        raise ValueError(f"{name} is {brief(str(value))}; expected a path as text.")
+    if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
+        raise ValueError(_sentence(name, value, "a path as text"))
     return Path(value)
 
 
 def CALLBACK(name, value):
     """A function; or None."""
     if value is not None and not callable(value):
-        raise TypeError(f"{name} is {brief(value)}; expected a function, or None.")
+        raise TypeError(_sentence(name, value, "a function, or None"))
     return value
 
 
@@ -204,8 +178,7 @@ def check_size(asked: str, numbers: int) -> None:
     """Raise `ValueError`, which begins with what was `asked`, above `MOST_NUMBERS` numbers."""
     if numbers > MOST_NUMBERS:
         raise ValueError(
-            f"{asked}, which makes {brief(numbers)} numbers; expected at most {MOST_NUMBERS}. Ask "
-            "for fewer at a time."
+            f"{asked}, which makes {brief(numbers)} numbers; expected at most {MOST_NUMBERS}."
         )
 
 

@@ -1,10 +1,15 @@
-"""What several test files share: cars, tiny networks, and a closed door to the internet."""
+"""What several test files share: cars, tiny networks, and a closed door to the internet.
+
+`BAD_INPUT=long` lets Hypothesis try 150 examples of everything, other ones every time; without it a
+few are tried, always the same.
+"""
 
 import os
 import signal
 import socket
 import tracemalloc
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 # Quiet TensorFlow before anything imports it.
@@ -13,12 +18,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from diffusion_core import load_cars, make_model
 from diffusion_core.runs.run import Run
 
 # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile(
+    "short",
+    max_examples=4,
+    derandomize=True,
+    database=None,
+    # Far more than any example needs on a busy machine, and less than a computation by mistake.
+    deadline=timedelta(seconds=20),
+    suppress_health_check=list(HealthCheck),
+)
+short = settings.get_profile("short")
+settings.register_profile("long", parent=short, max_examples=150, derandomize=False)
+settings.load_profile("long" if os.environ.get("BAD_INPUT") == "long" else "short")
 
 
 @pytest.fixture(autouse=True)

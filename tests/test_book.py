@@ -1,4 +1,4 @@
-"""What every chapter brings along: exercises, questions to check oneself, words that are explained.
+"""What every chapter brings along: a module, exercises, questions, words that are explained.
 
 The chapters are read as text; `make test` runs their code elsewhere.
 """
@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 
 BOOK = Path(__file__).parent.parent / "book"
+CORE = BOOK.parent / "diffusion_core"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
+STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
 
 # Blank lines around an answer let Colab and the website read it as Markdown.
 DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
 
-PAGES = sorted([*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")])
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+PAGES = sorted([*NOTEBOOKS, *BOOK.glob("*.md")])
 chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+notebooks = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
@@ -28,11 +32,44 @@ def cells(notebook):
     return [(cell["cell_type"], "".join(cell["source"]), cell["metadata"]) for cell in found]
 
 
+def code(notebook):
+    """Return the text of every code cell."""
+    return [text for kind, text, _ in cells(notebook) if kind == "code"]
+
+
 def markdown(page):
     """Return the text of a page, be it a notebook or not."""
     if page.suffix == ".md":
         return page.read_text()
     return "\n\n".join(text for kind, text, _ in cells(page) if kind == "markdown")
+
+
+def test_every_stage_has_a_chapter_a_module_and_a_test_file_that_name_each_other():
+    assert [chapter.stem.split("-")[1] for chapter in CHAPTERS] == STAGES
+    for number, (stage, chapter) in enumerate(zip(STAGES, CHAPTERS, strict=True), start=1):
+        module = (CORE / f"{stage}.py").read_text()
+        assert module.startswith(f'"""Chapter {number}, {stage}')
+        # So that it can be printed beside its chapter.
+        assert module.count("\n") <= 150
+        assert f"diffusion_core/{stage}.py" in chapter.read_text()
+        assert Path(__file__).with_name(f"test_{stage}.py").is_file()
+
+
+@notebooks
+def test_every_notebook_starts_and_ends_alike_and_lands_without_outputs(notebook):
+    assert not re.search(r'"(outputs": \[[^]]|execution_count": \d)', notebook.read_text())
+    setup, begin, *_, end = code(notebook)
+    assert setup == code(CHAPTERS[0])[0]
+    assert "begin_chapter()" in begin
+    assert end == "end_chapter()"
+
+
+@chapters
+def test_every_chapter_says_where_it_leads_and_has_something_to_move(chapter):
+    words = markdown(chapter).lower()
+    headings = ("what you will be able to do", "what can go wrong", "summary", "exercises", "next")
+    assert [heading for heading in headings if heading not in words] == []
+    assert {"stepper(", "explore("} <= set(re.findall(r"\w+\(", "\n".join(code(chapter))))
 
 
 @chapters
@@ -112,7 +149,7 @@ def test_the_glossary_and_the_chapters_link_to_each_other():
 def messages_of_the_package():
     """Return every text in the package's code, with `…` for what is filled in."""
     texts = []
-    for file in (BOOK.parent / "diffusion_core").rglob("*.py"):
+    for file in CORE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]

@@ -2,29 +2,31 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from diffusion_core import checks
 from diffusion_core.checks import checked, outside, whole
 
 FEW = whole(1, 9)
+ONE = np.ones((1, 8, 8, 3), np.float32)
 
 
 @pytest.mark.parametrize(
     ("kind", "bad", "message"),
     [
-        (FEW, 2.0, "it is 2.0; expected a whole number."),
+        (FEW, True, "it is True; expected a whole number from 1 to 9."),
         (FEW, 10, "it is 10; expected a whole number from 1 to 9."),
-        (checks.number(5), "1", "it is '1'; expected a number from 0 to 5."),
         (checks.SEED, -1, "it is -1; expected a whole number from 0 to 4294967295."),
-        (checks.number(5), -1, "it is -1; expected a number from 0 to 5."),
+        (checks.number(5), "1", "it is '1'; expected a number from 0 to 5."),
         (checks.number(5), math.nan, "it is nan; expected a number from 0 to 5."),
         (checks.SHAPE, 3, "it is 3; expected a tuple of whole numbers."),
         (checks.ARRAY, [1, [2]], "it is [1, [2]]; expected an array of numbers."),
-        (checks.NUMBERS, [True], "it has the dtype bool; expected an array of floats or integers."),
+        (checks.NUMBERS, [True], "it has the dtype bool; expected floats or integers."),
         (checks.IMAGES, 5, "images are int64; expected float32; call normalize on them first."),
+        (checks.IMAGES, 2 * ONE, "images go from 2 to 2; expected [-1, 1]: call normalize."),
+        (checks.NOISE, np.inf * ONE, "it holds NaN or infinite values; expected finite numbers."),
         (checks.CALLBACK, 5, "it is 5; expected a function, or None."),
-        (checks.PATH, 5, "it is 5; expected a path as text."),
         (checks.PATH, "", "it is ''; expected a path as text."),
         (checks.NETWORK, 5, "it is 5; expected a network of make_model or load_pretrained."),
     ],

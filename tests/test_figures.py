@@ -48,24 +48,6 @@ def test_a_grid_is_scaled_pixel_by_pixel_and_takes_floats_and_clips_them():
     assert grid.tolist() == [[[0, 128, 255]]]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((RED[None], 0, 1), "expected at least 1"),
-        ((RED[None], 1, 0), "expected at least 1"),
-        ((np.zeros((0, 4, 4, 3), np.uint8),), r"expected \(n, height, width, 3\)"),
-        ((np.zeros((4, 4), np.uint8),), r"expected \(n, height, width, 3\)"),
-    ],
-)
-def test_a_grid_needs_pictures_and_numbers_of_at_least_one(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        figures.image_grid(*arguments)
-
-
-def test_png_bytes_are_lossless():
-    assert (np.asarray(Image.open(io.BytesIO(figures.png_bytes(BLUE)))) == BLUE).all()
-
-
 def test_shown_images_carry_their_alt_text_escaped():
     (image,) = tags(
         figures.show_images(np.stack([RED, BLUE]), alt='red "and" <blue>', columns=2), "img"
@@ -74,12 +56,10 @@ def test_shown_images_carry_their_alt_text_escaped():
     assert picture(image["src"]).shape == (4, 13, 3)
 
 
-def test_a_strip_labels_every_picture_and_needs_a_label_for_each():
+def test_a_strip_labels_every_picture():
     shown = figures.strip(np.stack([RED, BLUE]), ["one", "two"], alt="colours")
     assert [image["alt"] for image in tags(shown, "img")] == ["colours: one", "colours: two"]
     assert "<figcaption" in shown.data
-    with pytest.raises(ValueError, match="2 pictures and 1 labels"):
-        figures.strip(np.stack([RED, BLUE]), ["one"], alt="colours")
 
 
 def test_a_stepper_holds_every_frame_and_label():
@@ -111,17 +91,22 @@ def test_the_same_stepper_is_the_same_page():
 
 
 @pytest.mark.parametrize(
-    ("frames", "labels", "message"),
+    ("call", "message"),
     [
-        ([], [], "expected one shape"),
-        ([RED, RED[:2]], ["a", "b"], "expected one shape"),
-        ([RED[..., 0]], ["a"], "expected one shape"),
-        ([RED], ["a", "b"], "1 pictures and 2 labels"),
+        (lambda: figures.image_grid(RED[None], columns=0), "columns is 0; expected a whole number"),
+        (lambda: figures.image_grid(RED[None], scale=0), "scale is 0; expected a whole number"),
+        (lambda: figures.image_grid(RED[None][:0]), r"\(0, 4, 6, 3\); expected \(n, height, width"),
+        (lambda: figures.image_grid(RED), r"\(4, 6, 3\); expected \(n, height, width, 3\)"),
+        (lambda: figures.strip([RED, BLUE], ["one"], ""), "2 pictures and 1 labels"),
+        (lambda: figures.stepper([], [], ""), "expected one: "),
+        (lambda: figures.stepper([RED, RED[:2]], ["a", "b"], ""), "expected one: "),
+        (lambda: figures.stepper([RED[..., 0]], ["a"], ""), r"expected one: \(height, width, 3\)"),
+        (lambda: figures.stepper([RED], ["a", "b"], ""), "1 pictures and 2 labels"),
     ],
 )
-def test_a_stepper_refuses(frames, labels, message):
+def test_pictures_and_labels_that_do_not_fit_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        figures.stepper(frames, labels, alt="")
+        call()
 
 
 def test_a_figure_becomes_pixels_and_is_closed():

@@ -5,107 +5,66 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
-from diffusion_core import cosine_schedule, forward, forward_noise, gaussian_noise, linear_schedule
+from diffusion_core import (
+    cosine_schedule,
+    ddpm_schedule,
+    forward,
+    forward_noise,
+    gaussian_noise,
+    linear_schedule,
+)
 
-
-@pytest.fixture(scope="module")
-def noise(images):
-    return np.random.default_rng(1).standard_normal(images.shape, dtype=np.float32)
-
-
-@pytest.mark.parametrize("make", [linear_schedule, cosine_schedule])
-@pytest.mark.parametrize("t", [0, 3, 15])
-def test_both_pictures_follow_the_closed_form(images, noise, make, t):
-    schedule = make(16)
-    x_t, x_next = forward_noise(images, t, schedule, noise=noise)
-    for picture, step in ((x_t, t), (x_next, t + 1)):
-        expected = schedule.signal[step] * images + schedule.noise[step] * noise
-        np.testing.assert_allclose(picture, expected, rtol=0, atol=1e-6)
+SEEDS = st.integers(0, 2**32 - 1)
+INTEGERS = st.sampled_from([np.int8, np.uint8, np.int16, np.int32, np.uint64, int])
 
 
-def test_each_image_is_taken_at_its_own_step(images, noise):
-    t = np.arange(16)
-    x_t, x_next = forward_noise(images, t, noise=noise)
-    for i in range(16):
-        one_t, one_next = forward_noise(images[i : i + 1], i, noise=noise[i : i + 1])
-        np.testing.assert_array_equal(x_t[i : i + 1], one_t)
-        np.testing.assert_array_equal(x_next[i : i + 1], one_next)
-
-
-def test_step_zero_is_the_noise_itself(images, noise):
-    np.testing.assert_array_equal(forward_noise(images, 0, noise=noise)[0], noise)
-
-
-def test_the_last_step_ends_at_the_clean_image_itself(images, noise):
-    np.testing.assert_array_equal(forward_noise(images, 15, noise=noise)[1], images)
-
-
-def test_the_pair_shares_its_noise(images):
-    """With independent noise the difference would hold noise of its own, not only this step."""
-    x_t, x_next = forward_noise(images, 7, seed=3)
-    epsilon = gaussian_noise(16, (8, 8, 3), seed=3)
-    np.testing.assert_allclose(x_next - x_t, (images - epsilon) / 16, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("t", [0, 5, 12])
-def test_mean_and_variance_follow_the_schedule(t):
-    images = np.full((64, 16, 16, 3), 0.5, np.float32)
-    level = linear_schedule().noise[t]
-    x_t, _ = forward_noise(images, t)
-    standard_error = level / math.sqrt(x_t.size)
-    assert x_t.mean() == pytest.approx(0.5 * (1 - level), abs=4 * standard_error)
-    assert x_t.var() == pytest.approx(level**2, rel=4 * math.sqrt(2 / x_t.size))
-
-
-def test_the_schedule_is_the_articles_when_none_is_given(images, noise):
-    ours = forward_noise(images, 5, noise=noise)
-    np.testing.assert_array_equal(ours, forward_noise(images, 5, linear_schedule(16), noise=noise))
-
-
-def test_the_answer_is_float32_even_for_float64_noise(images, noise):
-    x_t, x_next = forward_noise(images, 5, noise=noise.astype(np.float64))
-    assert x_t.dtype == x_next.dtype == np.float32
-
-
-@pytest.mark.parametrize("t", [np.int8(127), np.uint8(255)])
-def test_the_next_step_is_counted_beyond_eight_bits(images, noise, t):
-    schedule = linear_schedule(300)
-    expected = forward_noise(images, int(t), schedule, noise=noise)
-    np.testing.assert_array_equal(forward_noise(images, t, schedule, noise=noise), expected)
-
-
-def test_the_noise_of_an_image_does_not_depend_on_the_others(images):
-    np.testing.assert_array_equal(
-        forward_noise(images[:2], 4, seed=9)[0], forward_noise(images, 4, seed=9)[0][:2]
-    )
-
-
-def test_another_seed_gives_other_noise(images):
-    assert not np.allclose(forward_noise(images, 4, seed=1)[0], forward_noise(images, 4)[0])
-
-
-def test_the_images_given_are_left_as_they_were(images, noise):
+@given(n=st.integers(1, 4), data=st.data(), seed=SEEDS, steps=st.integers(1, 300))
+def test_both_pictures_follow_the_closed_form_with_the_same_noise(data, n, seed, steps):
+    kind = data.draw(INTEGERS)
+    most = steps - 1 if kind is int else min(steps - 1, np.iinfo(kind).max)
+    t = data.draw(st.integers(0, most) | st.lists(st.integers(0, most), min_size=n, max_size=n))
+    make = data.draw(st.sampled_from([linear_schedule, cosine_schedule, ddpm_schedule]))
+    schedule = make(steps)
+    images = np.random.default_rng(seed).uniform(-1, 1, (n, 2, 3, 1)).astype(np.float32)
     before = images.copy()
-    forward_noise(images, 4, noise=noise)
+    epsilon = gaussian_noise(n, (2, 3, 1), seed).astype(np.float64)
+    for options in ({"seed": np.uint32(seed)}, {"noise": epsilon}):
+        pair = forward_noise(images, np.array(t, kind), schedule, **options)
+        for x, step in zip(pair, (np.array(t), np.array(t) + 1), strict=True):
+            assert x.dtype == np.float32
+            at = np.broadcast_to(step, n)[:, None, None, None]
+            expected = schedule.signal[at] * images + schedule.noise[at] * epsilon
+            np.testing.assert_allclose(x, expected, rtol=0, atol=2e-6)
     np.testing.assert_array_equal(images, before)
 
 
+def test_the_articles_schedule_leads_from_the_noise_itself_to_the_image_itself(images):
+    noise = gaussian_noise(16, (8, 8, 3), seed=1)
+    np.testing.assert_array_equal(forward_noise(images, 0, noise=noise)[0], noise)
+    np.testing.assert_array_equal(forward_noise(images, 15, noise=noise)[1], images)
+
+
+@pytest.mark.parametrize("t", [np.int8(127), np.uint8(255)])
+def test_the_next_step_is_counted_beyond_eight_bits(images, t):
+    schedule = linear_schedule(300)
+    expected = forward_noise(images, int(t), schedule)
+    np.testing.assert_array_equal(forward_noise(images, t, schedule), expected)
+
+
 @pytest.mark.parametrize(
-    ("t", "message"),
+    ("options", "message"),
     [
-        (16, "t reaches from 16 to 16; expected steps from 0 to 15"),
-        (np.arange(3), r"t has the shape \(3,\); expected one step, or one for each"),
+        ({"t": 16}, "t reaches from 16 to 16; expected steps from 0 to 15"),
+        ({"t": np.arange(3)}, r"t has the shape \(3,\); expected one step, or one for each"),
+        ({"t": 0, "noise": np.zeros((8, 8, 3))}, r"noise .* \(8, 8, 3\); .* \(16, 8, 8, 3\)"),
     ],
 )
-def test_steps_that_do_not_fit_are_refused(images, t, message):
+def test_steps_and_noise_that_do_not_fit_are_refused(images, options, message):
     with pytest.raises(ValueError, match=message):
-        forward_noise(images, t)
-
-
-def test_noise_of_another_shape_is_refused(images):
-    with pytest.raises(ValueError, match=r"noise has the shape \(8, 8, 3\); .* \(16, 8, 8, 3\)"):
-        forward_noise(images, 0, noise=np.zeros((8, 8, 3)))
+        forward_noise(images, **options)
 
 
 # --- gaussian_noise -----------------------------------------------------------------------------
@@ -145,55 +104,36 @@ def test_the_first_numbers_never_change():
     np.testing.assert_allclose(noise.ravel(), [-0.53546134, -0.8413931, -0.99639035], rtol=1e-6)
 
 
-def test_fewer_pictures_are_a_part_of_more():
-    ten = gaussian_noise(10, seed=5)
-    np.testing.assert_array_equal(gaussian_noise(3, seed=5), ten[:3])
-    np.testing.assert_array_equal(gaussian_noise(4, seed=5, first=6), ten[6:])
-
-
-def test_noise_is_always_finite():
-    assert np.isfinite(gaussian_noise(300, seed=1)).all()
+@given(
+    n=st.integers(2, 9),
+    first=st.integers(0, 2**32 - 10),
+    seed=SEEDS,
+    shape=st.lists(st.integers(1, 4), max_size=4).map(tuple),
+    kind=INTEGERS,
+)
+def test_noise_depends_on_seed_and_number_alone(n, first, seed, shape, kind):
+    noise = gaussian_noise(kind(n), shape, np.int64(seed), first)
+    assert noise.dtype == np.float32
+    assert noise.shape == (n, *shape)
+    assert np.isfinite(noise).all()
+    last = gaussian_noise(1, list(shape), seed, np.int64(first + n - 1))
+    np.testing.assert_array_equal(noise[-1:], last)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**32 - 1])
-def test_the_noise_is_standard_normal(seed):
-    values = gaussian_noise(100, seed=seed).ravel().astype(np.float64)
-    n = values.size
+def test_the_noise_is_standard_normal_and_neighbours_are_independent(seed):
+    noise = gaussian_noise(100, seed=seed).astype(np.float64)
+    values, n = noise.ravel(), noise.size
     assert abs(values.mean()) < 4 / math.sqrt(n)
     assert abs(values.var() - 1) < 4 * math.sqrt(2 / n)
     assert abs(scipy.stats.skew(values)) < 4 * math.sqrt(6 / n)
     assert abs(scipy.stats.kurtosis(values)) < 4 * math.sqrt(24 / n)
     assert scipy.stats.kstest(values, "norm").pvalue > 1e-3
-
-
-def _correlation(a, b):
-    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
-
-
-def test_neighbouring_pictures_are_independent():
-    noise = gaussian_noise(101, seed=3)
-    assert abs(_correlation(noise[:-1], noise[1:])) < 4 / math.sqrt(noise[1:].size)
-
-
-def test_neighbouring_seeds_are_independent():
-    a, b = gaussian_noise(100, seed=3), gaussian_noise(100, seed=4)
-    assert abs(_correlation(a, b)) < 4 / math.sqrt(a.size)
-
-
-def test_seed_and_picture_number_do_not_stand_for_each_other():
-    assert not np.array_equal(
-        gaussian_noise(1, seed=1, first=0), gaussian_noise(1, seed=0, first=1)
-    )
-
-
-@pytest.mark.parametrize("axis", [1, 2, 3])
-def test_neighbouring_values_of_one_picture_are_independent(axis):
-    noise = gaussian_noise(100, seed=8)
-    size = noise.shape[axis]
-    a, b = noise.take(range(size - 1), axis), noise.take(range(1, size), axis)
-    # Squares too: Box and Muller's pairs share a radius.
-    assert abs(_correlation(a, b)) < 4 / math.sqrt(a.size)
-    assert abs(_correlation(a**2, b**2)) < 4 / math.sqrt(a.size)
+    pairs = [(np.delete(noise, -1, axis), np.delete(noise, 0, axis)) for axis in range(4)]
+    for a, b in [*pairs, (noise, gaussian_noise(100, seed=seed ^ 1))]:
+        for power in (1, 2):  # squares too: Box and Muller's pairs share a radius
+            correlation = np.corrcoef(a.ravel() ** power, b.ravel() ** power)[0, 1]
+            assert abs(correlation) < 4 / math.sqrt(a.size)
 
 
 @pytest.mark.parametrize(

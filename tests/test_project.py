@@ -1,7 +1,6 @@
 """Habits of the whole repository that are easy to break and hard to see."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -13,57 +12,11 @@ import diffusion_core
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "diffusion_core"
-STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
-CHAPTERS = [notebook for notebook in NOTEBOOKS if notebook.stem[0].isdigit()]
-notebooks = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 sys.path.insert(0, str(ROOT / "tools"))
 
 import claims  # noqa: E402
 import set_url  # noqa: E402
-
-
-def cells(notebook, kind):
-    return [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == kind]
-
-
-def text(notebook, kind):
-    return "".join("".join(cell["source"]) for cell in cells(notebook, kind))
-
-
-def test_every_stage_has_a_chapter_a_module_and_a_test_file_that_name_each_other():
-    assert [chapter.stem.split("-")[1] for chapter in CHAPTERS] == STAGES
-    for number, (stage, chapter) in enumerate(zip(STAGES, CHAPTERS, strict=True), start=1):
-        module = (CORE / f"{stage}.py").read_text()
-        assert module.startswith(f'"""Chapter {number}, {stage}')
-        assert f"diffusion_core/{stage}.py" in chapter.read_text()
-        assert (ROOT / "tests" / f"test_{stage}.py").is_file()
-
-
-def test_a_stage_can_be_printed_beside_its_chapter():
-    lines = {stage: len((CORE / f"{stage}.py").read_text().splitlines()) for stage in STAGES}
-    assert max(lines.values()) <= 150, lines
-
-
-@notebooks
-def test_every_notebook_starts_and_ends_alike_and_lands_without_outputs(notebook):
-    code = cells(notebook, "code")
-    assert [cell for cell in code if cell["outputs"] or cell["execution_count"]] == []
-    sources = ["".join(cell["source"]) for cell in code]
-    assert sources[0] == "".join(cells(CHAPTERS[0], "code")[0]["source"])
-    assert "begin_chapter()" in sources[1]
-    assert sources[-1] == "end_chapter()"
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_every_chapter_says_where_it_leads_and_has_something_to_move(chapter):
-    words = text(chapter, "markdown").lower()
-    headings = ("What you will be able to do", "What can go wrong", "Summary", "Exercises", "Next")
-    assert [heading for heading in headings if heading.lower() not in words] == []
-    code = text(chapter, "code")
-    assert "stepper(" in code
-    assert "explore(" in code
-    assert code.count("# @title Solution") >= 4
+from test_book import CHAPTERS, STAGES, code  # noqa: E402
 
 
 def test_the_readme_claims_what_was_measured():
@@ -90,8 +43,7 @@ def test_the_stated_url_is_the_only_one():
             if owner in found and not found.removesuffix(".git").startswith(ours):
                 strangers.append((path.name, found))
     assert strangers == []
-    setup = "".join(cells(CHAPTERS[0], "code")[0]["source"])
-    assert f"git+{url}" in setup
+    assert f"git+{url}" in code(CHAPTERS[0])[0]
 
 
 def test_one_command_rewrites_the_url_everywhere(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
 """Figures of the book: pictures, curves, and the stepper that works on the page without a kernel.
 
 Pictures are written into the page as data, with alt text, at their own size and scaled up by the
-browser without smoothing, so that every pixel stays visible.
+browser without smoothing, so that every pixel stays visible. All functions take pictures as uint8,
+or as floats around [-1, 1].
 """
 
 import base64
@@ -17,6 +18,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
+from diffusion_core.checks import COUNT
 from diffusion_core.data import denormalize
 from diffusion_core.schedule import Schedule
 
@@ -30,32 +32,22 @@ def begin_page() -> None:
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """Lay pictures out as one picture, row by row, with white gaps of one pixel.
+    """Lay pictures `(n, height, width, 3)` out as one, row by row, with white gaps of one pixel.
 
-    Args:
-        images: uint8, or floats around [-1, 1], `(n, height, width, 3)`.
-        columns: pictures a row; the nearest to a square when None.
-        scale: every pixel becomes a square of so many pixels.
-
-    Returns:
-        uint8 `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
-
-    Raises:
-        TypeError: integers other than uint8.
-        ValueError: pictures of another shape, none at all, or numbers below 1.
+    `columns` are the pictures a row, the nearest to a square when None. The result is uint8
+    `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
     """
     images = _as_pixels(images)
     if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
         raise ValueError(f"images have the shape {images.shape}; expected (n, height, width, 3).")
-    n, height, width, channels = images.shape
-    columns = int(np.ceil(np.sqrt(n))) if columns is None else columns
-    if columns < 1 or scale < 1:
-        raise ValueError(f"columns is {columns} and scale {scale}; expected at least 1.")
+    n, height, width, _ = images.shape
+    columns = COUNT("columns", int(np.ceil(np.sqrt(n))) if columns is None else columns)
+    scale = COUNT("scale", scale)
     rows = -(-n // columns)
-    grid = np.full((rows * columns, height + 1, width + 1, channels), 255, np.uint8)
-    grid[:n, :height, :width] = images
-    grid = grid.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
-    grid = grid.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+    gaps = [(0, rows * columns - n), (0, 1), (0, 1), (0, 0)]
+    grid = np.pad(images, gaps, constant_values=255)
+    grid = grid.reshape(rows, columns, height + 1, width + 1, 3).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + 1), columns * (width + 1), 3)[:-1, :-1]
     return grid.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -75,52 +67,32 @@ def figure_pixels(figure: Figure) -> np.ndarray:
 
 
 def show_images(images: np.ndarray, alt: str, columns: int | None = None) -> HTML:
-    """Show pictures as one grid.
-
-    Args:
-        images: as in `image_grid`.
-        alt: what a reader who cannot see the grid should know.
-        columns: pictures a row; the nearest to a square when None.
-    """
-    grid = image_grid(images, columns)
-    return HTML(f"<p>{_image_tag(grid, alt)}</p>")
+    """Show pictures as one `image_grid`; `alt` is for readers who cannot see it."""
+    return HTML(f"<p>{_image_tag(image_grid(images, columns), alt)}</p>")
 
 
 def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
-    """Show pictures side by side with a label under each; the row wraps on a narrow screen.
-
-    Raises `ValueError` when there is not one label for each picture.
-    """
-    images = _as_pixels(images)
+    """Show pictures side by side with a label under each; the row wraps on a narrow screen."""
     _check_labels(images, labels)
     cells = "".join(
         '<figure style="margin:0;width:72px;text-align:center">'
         f"{_image_tag(image, f'{alt}: {label}', width=64)}"
         f'<figcaption style="font-size:0.75rem">{html.escape(label)}</figcaption></figure>'
-        for image, label in zip(images, labels, strict=True)
+        for image, label in zip(_as_pixels(images), labels, strict=True)
     )
     return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:4px">{cells}</div>')
 
 
 def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
-    """Show one of several pictures, and a slider that chooses which.
+    """Show one of several pictures `(height, width, 3)`, and a slider that chooses which.
 
     Works in a static page, in Jupyter and in Colab, by mouse, touch and keyboard, with no kernel:
     the frames are part of what is shown. (The book's site moves them into a file beside the page.)
-
-    Args:
-        frames: uint8, or floats around [-1, 1], each `(height, width, 3)`, all of one shape.
-        labels: the words shown for each frame.
-        alt: what the pictures show; the current label is added to it.
-
-    Raises:
-        ValueError: no frames, frames of different shapes, or not one label for each.
+    The label of the frame that is shown is added to `alt`.
     """
     shapes = {np.shape(frame) for frame in frames}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
-        raise ValueError(
-            f"frames have the shapes {shapes}; expected one shape, (height, width, 3)."
-        )
+        raise ValueError(f"frames have the shapes {shapes}; expected one: (height, width, 3).")
     _check_labels(frames, labels)
     frames = [_data_uri(_as_pixels(frame)) for frame in frames]
     # The content names the element; of equal ones, every later one is numbered.
@@ -155,37 +127,34 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
 
 
 def plot_schedules(schedules: dict[str, Schedule]) -> Figure:
-    """Plot signal and noise of several schedules against the share of the way to the clean picture.
-
-    Args:
-        schedules: the name shown for each schedule.
-    """
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    """Plot signal and noise of named schedules against the share of the steps done."""
+    figure, axes = _axes("share of the steps done (0: pure noise, 1: clean)", "level")
     for number, (name, schedule) in enumerate(schedules.items()):
         way = np.arange(schedule.timesteps + 1) / schedule.timesteps
         axes.plot(way, schedule.noise, f"C{number}-", marker=".", label=f"{name}: noise")
         axes.plot(way, schedule.signal, f"C{number}--", label=f"{name}: signal")
-    axes.set(xlabel="share of the steps done (0: pure noise, 1: clean)", ylabel="level")
     axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
     return figure
 
 
 def plot_histories(histories: dict[str, dict[str, list]], timesteps: int | None = None) -> Figure:
-    """Plot the loss of several training histories against the epoch.
+    """Plot the loss of named histories of `train` against the epoch.
 
-    Args:
-        histories: the name shown for each history, as `train` returns it.
-        timesteps: when given, the loss is multiplied by it: the mean absolute error of the
-            direction instead of that of one step, which is `1 / timesteps` of it.
+    When `timesteps` is given, the loss is multiplied by it: the mean absolute error of the
+    direction instead of that of one step, which is `1 / timesteps` of it.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    figure, axes = _axes("epoch", "loss" if timesteps is None else "loss / step size")
     for name, history in histories.items():
         axes.plot(history["epoch"], np.array(history["loss"]) * (timesteps or 1), label=name)
-    axes.set(xlabel="epoch", ylabel="loss" if timesteps is None else "loss / step size")
     axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
     return figure
+
+
+def _axes(xlabel, ylabel):
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    return figure, axes
 
 
 def _as_pixels(images):

@@ -4,16 +4,16 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 
 
 def describe_machine() -> dict:
     """Return the processor, the number of cores, the versions and the date, for a results file."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": found[1] if found else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},

@@ -1,5 +1,6 @@
 """What every chapter starts with, and the controls that need a running kernel."""
 
+import io
 import json
 import os
 import time
@@ -18,17 +19,16 @@ from diffusion_core.runs.devices import device_names
 _started = time.perf_counter()
 
 _BOX = '<div style="border:2px solid {0};border-radius:4px;padding:8px 12px;margin:8px 0">{1}</div>'
+_STAND_IN = """<strong>These are stand-in cars.</strong> CIFAR-10 was not used when this page was
+made, so its cars were drawn by this book's own network. Numbers computed here differ from those for
+real cars."""
 
 
 def begin_chapter() -> str:
     """Show the machine, the versions and the data of this run, and return its budget.
 
-    Returns:
-        "full" where there is a GPU, else "quick", which keeps every chapter under two minutes on
-        two cores. The environment variable `SIMPLE_DIFFUSION_BUDGET` overrides the choice.
-
-    Raises:
-        ValueError: the variable is neither "quick" nor "full".
+    The budget is "full" where there is a GPU, else "quick", which keeps every chapter under two
+    minutes on two cores. The environment variable `SIMPLE_DIFFUSION_BUDGET` overrides the choice.
     """
     global _started
     _started = time.perf_counter()
@@ -41,12 +41,7 @@ def begin_chapter() -> str:
     backend = keras.backend.backend()
     print(f"budget: {budget} · {machine} · Keras {keras.__version__} on {backend}")
     if os.environ.get("CIFAR10_DIR") == "stand-in":
-        text = (
-            "<strong>These are stand-in cars.</strong> CIFAR-10 was not used when this "
-            "page was made, so its cars were drawn by this book's own network. Numbers computed "
-            "here differ from those for real cars."
-        )
-        display(HTML(_BOX.format("#d97706", text)))
+        display(HTML(_BOX.format("#d97706", _STAND_IN)))
     return budget
 
 
@@ -59,29 +54,23 @@ def end_chapter() -> None:
 def recorded(name: str) -> dict | np.ndarray:
     """Return what a long command once measured; the files stand in `bench/results/`.
 
-    Args:
-        name: such as "evaluation", for the content of `evaluation.json`; or with the ending
-            ".png", for the picture, uint8 `(height, width, 3)`.
-
-    Raises:
-        ValueError: nothing of that name was recorded.
+    "evaluation" is the content of `evaluation.json`; a name that ends in ".png" is the picture,
+    uint8 `(height, width, 3)`. Raises `ValueError` when nothing of that name was recorded.
     """
-    folder = resources.files("diffusion_core.results")
-    file = folder / (name if name.endswith(".png") else f"{name}.json")
+    is_picture = name.endswith(".png")
+    file = resources.files("diffusion_core.results") / (name if is_picture else f"{name}.json")
     if not file.is_file():
         raise ValueError(f"nothing is recorded as {file.name}; see the commands in bench/.")
-    if name.endswith(".png"):
-        with file.open("rb") as stream:
-            return np.asarray(Image.open(stream).convert("RGB"))
-    return json.loads(file.read_text())
+    content = file.read_bytes()
+    if is_picture:
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    return json.loads(content)
 
 
 def table(rows: list[dict], columns: list[str] | None = None) -> Markdown:
-    """Return a table for the page, one line for each row.
+    """Return dicts from column to value, such as the rows of `recorded`, as a table for the page.
 
-    Args:
-        rows: dicts from column to value, such as the rows that `recorded` returns.
-        columns: the columns to show; all of the first row when None.
+    It shows these columns, or all of the first row when None.
     """
     columns = columns or list(rows[0])
     lines = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in rows)]
@@ -91,12 +80,9 @@ def table(rows: list[dict], columns: list[str] | None = None) -> Markdown:
 def explore(function: Callable, **controls) -> None:
     """Call `function` whenever a control moves, and show what it returns; needs a running kernel.
 
-    On the static page, where nothing would move, the first result stands alone, with a sentence
-    that says where the control lives. The build sets `SIMPLE_DIFFUSION_STATIC` for that.
-
-    Args:
-        function: returns something that a notebook can display.
-        controls: one ipywidgets control, or an abbreviation such as `(0, 10)`, for each argument.
+    There is one control of ipywidgets, or an abbreviation such as `(0, 10)`, for each argument. On
+    the static page, where nothing would move, the first result stands alone, with a sentence that
+    says where the control lives. The build sets `SIMPLE_DIFFUSION_STATIC` for that.
     """
     widget = ipywidgets.interactive(function, **controls)
     if not os.environ.get("SIMPLE_DIFFUSION_STATIC"):
