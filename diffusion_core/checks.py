@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-# 2 GiB as float32; a typing error that asks for more would fill the memory before it fails.
-MOST_NUMBERS = 2**29
+MOST_NUMBERS = 2**29  # 2 GiB as float32; a typing error that asks for more fills the memory
 YEAR = 366 * 24 * 60  # in minutes
 DOORS = {}  # for the tests: every checked function by its name, with its kinds
 _entered = ContextVar("entered", default=False)

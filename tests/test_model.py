@@ -73,13 +73,15 @@ def test_gradients_reach_every_weight(tiny, images, residual):
         assert np.abs(gradient).max() > 0, variable.path
 
 
-def test_inputs_and_layers_that_learn_have_names_that_say_what_they_are():
+def test_inputs_and_layers_are_what_their_names_say():
     network = make_model(blocks=2)
     assert [value.name for value in network.inputs] == ["image", "noise_level", "next_noise_level"]
     assert network.input_shape == [(None, 32, 32, 3), (None, 1), (None, 1)]
     names = [layer.name for layer in network.layers if layer.weights]
     named = r"(halve|double|down|middle|up|time)_\w+|last_norm|direction"
     assert [name for name in names if not re.fullmatch(named, name)] == []
+    norms = [layer for layer in network.layers if "norm" in layer.name]
+    assert max(layer.epsilon for layer in norms) < 1e-3
     assert {"halve_image", "down_1_1_conv_1", "down_2_2_norm_1", "middle_4_time_scale"} <= {*names}
 
 
