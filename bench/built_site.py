@@ -1,19 +1,16 @@
-"""Measure the built site in an installed Chromium: its weight, Lighthouse's scores, its drawing.
+"""Judge the built site in an installed Chromium: by Lighthouse, and by how fast it draws.
 
-    make book lighthouse                # `pages` and `lighthouse`
+    make book lighthouse
     # On a busy machine:
     make lighthouse LIGHTHOUSE="--without-speed --results _build/lighthouse"
     python bench/built_site.py browser  # only a run on a quiet machine is worth keeping
 
-`pages` weighs what a browser fetches before the reader scrolls or draws, as gzip leaves it.
 `lighthouse` judges every page as on a desktop and as on a phone; it fails where a page scores below
 95 for accessibility, best practices or search engines, or the start page or a chapter below 90 for
-speed on a desktop. `browser` times the live generator by WebAssembly with one thread: "loading"
-goes from the button to the first noise, with an empty cache; the rest are medians of the rounds.
-Each writes the file in results/ that has its name.
+speed on a desktop. `browser` times the live generator, once it is loaded, by WebAssembly with one
+thread: the median of the rounds. Each writes the file in results/ that has its name.
 """
 
-import argparse
 import gzip
 import json
 import os
@@ -24,26 +21,23 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from recording import keep_whole, read_arguments, write_results
+from recording import run_benches, write_results
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "site"))
 
 import conftest  # noqa: E402
-from conftest import SITE, launch, opening, serve, weigh  # noqa: E402
+from conftest import SITE, launch, serve  # noqa: E402
 
 LIGHTHOUSE = ROOT / "web" / "lighthouse" / "node_modules" / "lighthouse"
 LEAST = {"accessibility": 95, "best-practices": 95, "seo": 95, "performance": 90}
 ROUNDS = 5
 BOX = "[data-live-generator]"
-# Runs in the page: presses the button and waits; milliseconds from the press to each event.
+# Runs in the page: presses the button, and returns the milliseconds until the cars are done.
 PRESS = """box => new Promise((resolve, reject) => {
     const start = performance.now();
-    const times = {};
     new MutationObserver(() => {
-        times[box.dataset.state === "drawing" ? "step" + box.dataset.step : box.dataset.state]
-            ??= performance.now() - start;
-        if (box.dataset.state === "done") resolve(times);
+        if (box.dataset.state === "done") resolve(performance.now() - start);
         if (box.dataset.state === "error") reject(box.querySelector(".live-error").textContent);
     }).observe(box, { attributes: true });
     box.querySelector("form").requestSubmit();
@@ -66,32 +60,6 @@ class Compressing(conftest.Handler):
         self.send_header("Cache-Control", "max-age=600")
         self.end_headers()
         self.wfile.write(content)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--without-speed", action="store_true", help="lighthouse on a busy machine")
-    arguments = read_arguments(parser, BENCHES)
-    if arguments.without_speed:
-        keep_whole(parser, arguments.results)
-    if conftest.CHROMIUM is None:
-        sys.exit(conftest.NO_BROWSER)
-    for what in arguments.what:
-        BENCHES[what](arguments)
-
-
-def pages(arguments) -> None:
-    rows = []
-    with serve() as server, launch() as browser, opening(browser, server) as open_page:
-        for file in sorted(SITE.glob("*.html")):
-            page = open_page(file.name, viewport={"width": 1280, "height": 800})
-            row = {"page": file.name, "requests": len(page.requested)}
-            row["kB"] = round(weigh(page, server) / 1000)
-            itself = len(gzip.compress(file.read_bytes()))
-            rows.append(row | {"kB of them in the page itself": round(itself / 1000)})
-            page.context.close()
-        about = f"Chromium {browser.version}"
-    write_results("pages", rows, arguments.results, browser=about)
 
 
 def lighthouse(arguments) -> None:
@@ -121,11 +89,9 @@ def judge(url: str, device: str, categories: list[str]) -> dict[str, int | str]:
     command += [f"--only-categories={','.join(categories)}"]
     command += ["--chrome-flags=--headless=new --no-sandbox"]
     command += ["--preset=desktop"] if device == "desktop" else []
-    environment = os.environ | {"CHROME_PATH": conftest.CHROMIUM}
-    answer = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, timeout=300, check=True
-    )
-    found = json.loads(answer.stdout)
+    environment = os.environ | {"CHROME_PATH": conftest.CHROMIUM or sys.exit(conftest.NO_BROWSER)}
+    answer = subprocess.check_output(command, env=environment, timeout=300)
+    found = json.loads(answer)
     audits = {name: audit["score"] for name, audit in found["audits"].items()}
     weak = [name for name, score in audits.items() if score is not None and score < 0.5]
     scores = {name: round(100 * found["categories"][name]["score"]) for name in categories}
@@ -135,34 +101,25 @@ def judge(url: str, device: str, categories: list[str]) -> dict[str, int | str]:
 
 def browser(arguments) -> None:
     with serve() as server, launch() as chromium:
-        rounds = [draw(chromium, server.url) for _ in range(ROUNDS)]
+        seconds = statistics.median(draw(chromium, server.url) for _ in range(ROUNDS)) / 1000
         about = f"WebAssembly, one thread, Chromium {chromium.version}"
-    rows = []
-    for what in rounds[0]:
-        seconds = statistics.median(times[what] for times in rounds) / 1000
-        rows.append({"what": f"{what}, {about}", "seconds": round(seconds, 2)})
-    write_results("browser", rows, arguments.results)
+    what = f"16 cars in 16 steps, later run, {about}"
+    write_results("browser", [{"what": what, "seconds": round(seconds, 2)}], arguments.results)
 
 
-def draw(chromium, url: str) -> dict[str, float]:
-    """Draw twice on a new page, and return the milliseconds of each part."""
+def draw(chromium, url: str) -> float:
+    """Draw twice on a new page, and return the milliseconds of the second time."""
     page = chromium.new_page()
     page.goto(f"{url}index.html?wasm", wait_until="domcontentloaded")
     page.locator(f"{BOX} [name=cars]").fill("16")
-    cold = page.locator(BOX).evaluate(PRESS)
-    page.locator(f"{BOX} [name=seed]").fill("2")
-    warm = page.locator(BOX).evaluate(PRESS)
+    for seed in (1, 2):
+        page.locator(f"{BOX} [name=seed]").fill(str(seed))
+        milliseconds = page.locator(BOX).evaluate(PRESS)
     page.close()
-    return {
-        "loading": cold["step0"],
-        "16 cars in 16 steps, first run after loading": cold["done"] - cold["step0"],
-        "16 cars in 16 steps, later run": warm["done"],
-        "first step of 16 cars, first run after loading": cold["step1"] - cold["step0"],
-        "first step of 16 cars, later run": warm["step1"],
-    }
+    return milliseconds
 
-
-BENCHES = {"pages": pages, "lighthouse": lighthouse, "browser": browser}
 
 if __name__ == "__main__":
-    main()
+    busy = {"action": "store_true", "help": "lighthouse on a busy machine"}
+    benches = {"lighthouse": lighthouse, "browser": browser}
+    run_benches(benches, __doc__, part="without_speed", without_speed=busy)
