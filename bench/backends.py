@@ -1,18 +1,14 @@
-"""Measure how far backends and precisions lead apart, and what sharing a batch out costs.
+"""Measure how far backends and precisions lead apart: results/backends.json.
 
-    python bench/backends.py --torch-python PYTHON      # everything
-    python bench/backends.py devices
+    python bench/backends.py --torch-python PYTHON
 
-`precision` writes results/backends.json: the shipped network's largest differences from TensorFlow
-in float32, over all pixels, from the same weights and noise. `devices` writes results/scaling.json:
-the CPU pretends to be one or two devices, which share its cores, so nothing can become faster; the
-figures, in processor time, show what the sharing itself costs. Every row is one process on the CPU.
-PyTorch is not among the book's pins; name the Python of an environment that has it beside them.
+A row holds the shipped network's largest differences from TensorFlow in float32, over all pixels,
+from the same weights and noise; it is one process on the CPU. PyTorch is not among the book's pins;
+name the Python of an environment that has it beside them.
 """
 
 import sys
 import tempfile
-import time
 
 import keras
 import numpy as np
@@ -21,7 +17,6 @@ from recording import run_benches, write_results
 
 import diffusion_core as core
 from diffusion_core.runs.averaging import averages
-from diffusion_core.runs.devices import spread
 
 RUNS = {
     "TensorFlow": ("tensorflow", "float32"),
@@ -31,7 +26,6 @@ RUNS = {
     "TensorFlow, mixed_bfloat16": ("tensorflow", "mixed_bfloat16"),
 }
 PICTURES, STEPS, BATCH_SIZE = 16, 3, 16
-SHARED_BATCH_SIZE, SHARED_STEPS = 64, 10
 
 
 def precision(arguments) -> None:
@@ -79,43 +73,6 @@ def answer(policy: str, file: str) -> dict:
     return {"version": sys.modules[backend].__version__}
 
 
-def devices(arguments) -> None:
-    """Compare one and two virtual devices."""
-    rows = []
-    for backend in ("jax", "tensorflow"):
-        for count in (1, 2):
-            flags = f"--xla_force_host_platform_device_count={count}"
-            environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": flags}
-            found = run_child(sys.executable, "backends", f"share({count})", environment)
-            row = {"backend": backend, "virtual devices": count}
-            row["processor ms an image"] = round(found["milliseconds"], 1)
-            rows.append(row | {"loss": round(found["loss"], 5)})
-    about = {"batch_size": SHARED_BATCH_SIZE, "steps": SHARED_STEPS, "seed": SEED}
-    write_results("scaling", rows, arguments.results, **about)
-
-
-def share(count: int) -> dict:
-    """Train some steps on so many virtual devices, and return the time and the last loss."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        virtual = [tf.config.LogicalDeviceConfiguration()] * count
-        tf.config.set_logical_device_configuration(cpu, virtual)
-    keras.utils.set_random_seed(SEED)
-    network = core.make_model() if count == 1 else spread(core.make_model(), count)
-    shape = (SHARED_BATCH_SIZE, 32, 32, 3)
-    images = np.random.default_rng(SEED).uniform(-1, 1, shape).astype(np.float32)
-    core.compile_model(network, 100)
-    core.train_one(network, images)  # what compiles does not count
-    start = time.process_time()
-    for _ in range(SHARED_STEPS):
-        loss = core.train_one(network, images)
-    seconds = time.process_time() - start
-    return {"milliseconds": 1000 * seconds / (SHARED_STEPS * SHARED_BATCH_SIZE), "loss": loss}
-
-
 if __name__ == "__main__":
-    benches = {"precision": precision, "devices": devices}
     torch = {"default": sys.executable, "help": "has PyTorch and this package"}
-    run_benches(benches, __doc__, torch_python=torch)
+    run_benches({"precision": precision}, __doc__, torch_python=torch)

@@ -13,6 +13,7 @@ already.
 """
 
 import hashlib
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -60,8 +61,7 @@ def steps(arguments) -> None:
 
     Heun's rule asks the network twice a step, but once in the last (Karras et al. 2022,
     arXiv:2206.00364, algorithm 1): `k` of its steps are `2 k - 1` calls, and Euler's rule is
-    measured at so many calls too. The network was trained at 16 noise levels; others lie between
-    these, and below the least one.
+    measured at so many calls too.
     """
     model, held_out = core.load_pretrained(), core.load_cars("test")
     noise = core.gaussian_noise(arguments.pictures)
@@ -80,19 +80,15 @@ def steps(arguments) -> None:
         if rule == "Euler":
             images = core.predict(model, schedule=schedule, noise=noise)
         else:
-            images = draw_heun(step_of(model), noise, schedule.noise)
+            images = draw_heun(partial(take_step, model), noise, schedule.noise)
         rows.append({"what": rule, **about, **compare(core.denormalize(images), held_out)})
         write_results("growth-steps", rows, arguments.results, network=network)
 
 
-def step_of(model):
-    """Return the network as `images, noise level, next noise level` to the next images."""
-
-    def step(images, level, next_level):
-        levels = (np.full((len(images), 1), a, np.float32) for a in (level, next_level))
-        return predict_on_batch(model, [images, *levels])
-
-    return step
+def take_step(model, images, *levels):
+    """Return the images at the second of two noise levels, from those at the first."""
+    levels = (np.full((len(images), 1), level, np.float32) for level in levels)
+    return predict_on_batch(model, [images, *levels])
 
 
 def draw_heun(step, noise, levels):

@@ -1,4 +1,5 @@
 """The contestants on Keras and TensorFlow; bench/peers.py and bench/growth.py start them.
+
 "article" is the network of the article "Diffusion Model from Scratch" (tree.rocks), written anew:
 two convolutions a block, one of them multiplied by the time; max-pooling down, nearest up-sampling,
 a dense middle. It draws the next picture itself.
@@ -108,10 +109,8 @@ def article(*, xla=False) -> Contestant:
         question, answer = core.forward_noise(images, t, schedule, noise=noise)
         model.train_on_batch([question, t[:, None].astype(np.float32)], answer)
 
-    def draw(noise):
-        return {"plain": draw_article(model, noise)}
-
-    return Contestant(128, 32, model.count_params(), multiply_adds(model), train, draw)
+    counts = model.count_params(), multiply_adds(model)
+    return Contestant(128, 32, *counts, train, lambda noise: {"plain": draw_article(model, noise)})
 
 
 def ddim(mean=0.0, deviation=0.5) -> Contestant:

@@ -5,13 +5,11 @@
     python bench/peers.py quality --peer-python PYTHON --minutes 30 --scratch FOLDER
 
 PYTHON is the interpreter of an environment with bench/requirements.txt. keras_peers.py and
-torch_peers.py say who the contestants are; `--only NAME` (again and again) picks some of them, with
-a folder of their own (`--results`). Every contestant runs in a process of its own, several rounds
-in turns, and medians are written to results/peers-training.json, peers-drawing.json and
+torch_peers.py say who the contestants are. Each runs in a process of its own, several rounds in
+turns, and medians are written to results/peers-training.json, peers-drawing.json and
 peers-quality.json. `quality` is one round, needs CIFAR-10, and passes over contestants that its
-results file holds already. There every contestant starts its drawing from the same noise, and keeps
-its own recipe: ours and diffusers flip the pictures, the article and keras.io's example do not. The
-CPU time of compiling counts.
+results file holds already. There all start from the same noise, and each keeps its own recipe: ours
+and diffusers flip the pictures, the article and keras.io's example do not. Compiling counts.
 """
 
 import statistics
@@ -161,7 +159,6 @@ def about_rounds(reports: list[dict], arguments) -> dict:
     return {"rounds": arguments.rounds, "seed": SEED, "versions": versions}
 
 
-BENCHES = {"training": training, "drawing": drawing, "quality": quality}
 OPTIONS = {
     "peer_python": {"default": sys.executable, "help": "has torch and diffusers"},
     "only": {"action": "append", "help": "this contestant; may be given again"},
@@ -174,7 +171,8 @@ OPTIONS = {
 
 
 def main() -> None:
-    run_benches(BENCHES, __doc__, part="only", **OPTIONS)
+    benches = {"training": training, "drawing": drawing, "quality": quality}
+    run_benches(benches, __doc__, part="only", **OPTIONS)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,11 @@ def train_some(contestant: Contestant, images: int) -> dict:
     for _ in range(steps):
         contestant.train(batch, 0.0)
     speed = steps * contestant.batch / (time.perf_counter() - start)
-    about = {name: value for name, value in contestant._asdict().items() if isinstance(value, int)}
-    return {"images_per_second": speed, **about}
+    return {"images_per_second": speed, **sizes(contestant)}
+
+
+def sizes(contestant: Contestant) -> dict[str, int]:
+    return {name: value for name, value in contestant._asdict().items() if isinstance(value, int)}
 
 
 def draw_some(draw: Callable[[int], np.ndarray], pictures: int) -> dict:

@@ -32,10 +32,8 @@ def read_arguments(
 ) -> argparse.Namespace:
     """Return which of `known` the command line names, or all, as `what`; and the options.
 
-    Args:
-        part: the option that measures a part alone. It needs another folder than that of the
-            results, since a part would replace what is recorded of the whole.
-        options: the settings of `add_argument` for each option.
+    The option `part` measures a part alone, and so needs a folder of its own. For each of the
+    `options` come the settings of `add_argument`.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("what", nargs="*", choices=list(known), help="all when none is named")

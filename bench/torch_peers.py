@@ -1,4 +1,5 @@
 """The contestants on PyTorch; they need NumPy, PyTorch and diffusers, and no TensorFlow.
+
 "twin" is the project's network layer for layer, with its question, its loss and its average of the
 weights. "diffusers" is the `UNet2DModel` of that library's example of unconditional training, made
 so small that an image costs about as many operations as with us (an eighth of the widths and of the
@@ -166,17 +167,13 @@ def diffusers() -> Contestant:
 
     def draw(noise):
         average.copy_to(model.parameters())
-        return {"averaged": draw_diffusers(model_call(model), noise)}
+        return {"averaged": draw_diffusers(model, noise)}
 
     counted = flops(lambda: model(torch.zeros(1, 3, 32, 32), 0)) // 2
     return Contestant(64, 32, parameters(model), counted, train, draw)
 
 
-def model_call(model):
-    return lambda x, timestep: model(x, timestep).sample
-
-
-def draw_diffusers(network, noise):
+def draw_diffusers(model, noise):
     """Draw by DDIM in 16 of the 1,000 steps, from the noisiest one on; numpy in and out.
 
     "trailing" is the spacing that starts at the noisiest step (Lin et al. 2023, arXiv:2305.08891);
@@ -189,17 +186,15 @@ def draw_diffusers(network, noise):
     def draw(part):
         x = to_torch(part)
         for timestep in scheduler.timesteps:
-            x = scheduler.step(network(x, timestep), timestep, x).prev_sample
+            x = scheduler.step(model(x, timestep).sample, timestep, x).prev_sample
         return x.permute(0, 2, 3, 1).numpy()
 
     return in_batches(draw, noise)
 
 
 def draw_by_diffusers():
-    network = model_call(make_unet())
-    return lambda pictures: draw_diffusers(
-        network, np.random.default_rng(SEED).standard_normal((pictures, 32, 32, 3), np.float32)
-    )
+    model, random = make_unet(), np.random.default_rng(SEED)
+    return lambda n: draw_diffusers(model, random.standard_normal((n, 32, 32, 3), np.float32))
 
 
 def flipped(images):
@@ -210,30 +205,3 @@ def flipped(images):
 
 def to_torch(images):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-
-
-def answer(folder: str) -> dict:
-    """Load Keras' weights into the twin, save its answer, and count; for test_peers.py.
-
-    Weights are named by paths such as "direction/kernel", and a question is `arr_0` to `arr_2`.
-    """
-    arrays = dict(np.load(f"{folder}/asked.npz"))
-    image, *levels = (arrays.pop(f"arr_{number}") for number in range(3))
-    model = Twin()
-    names = {name.replace(".", "_"): name for name in model.state_dict()}
-    state = {}
-    for path, value in arrays.items():
-        # Keras' (height, width, from, to) is PyTorch's (to, from, height, width), and so are the
-        # two orders of a transposed convolution, where both swap from and to.
-        value = value.T if value.ndim < 4 else value.transpose(3, 2, 0, 1)
-        name = names[path.replace("/", "_").replace("kernel", "weight")]
-        state[name] = torch.from_numpy(value)
-    model.load_state_dict(state)
-    question = [to_torch(image), *map(torch.from_numpy, levels)]
-    found = model(*question).permute(0, 2, 3, 1)
-    np.save(f"{folder}/answer.npy", found.detach().numpy())
-    return {
-        "parameters": parameters(model),
-        "forward": flops(lambda: model(*question)),
-        "forward_and_back": flops(lambda: model(*question).sum().backward()),
-    }
