@@ -11,7 +11,7 @@ PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* 
 LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py tools/finish_site.py \
 	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
 
-.PHONY: book test serve bench lighthouse screenshots pdf format pins set-url clean FORCE
+.PHONY: book test serve bench screenshots pdf format pins set-url clean FORCE
 .DELETE_ON_ERROR:
 
 book: .venv/ready
@@ -35,11 +35,7 @@ serve:
 bench: .venv/ready
 	$(BIN)/python bench/peers.py training drawing $(BENCH)
 
-# Of the site that 'make book' built; all three need Chromium.
-lighthouse: web/lighthouse/node_modules/.package-lock.json
-	$(BIN)/python bench/built_site.py pages
-	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python bench/built_site.py lighthouse $(LIGHTHOUSE)
-
+# Of the site that 'make book' built; both need Chromium.
 screenshots:
 	$(BIN)/python tools/screenshots.py _build/screenshots
 
