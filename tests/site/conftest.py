@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -91,7 +92,9 @@ def serve():
 
 @contextmanager
 def launch():
-    """Start the installed Chromium."""
+    """Start the installed Chromium; exits with a sentence where there is none."""
+    if CHROMIUM is None:
+        sys.exit(NO_BROWSER)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
