@@ -29,23 +29,22 @@ PRESS = """box => new Promise((resolve, reject) => {
 
 
 def browser(arguments) -> None:
+    """Draw twice on a new page for each round; the second time counts."""
+    times = []
     with serve() as server, launch() as chromium:
-        seconds = statistics.median(draw(chromium, server.url) for _ in range(ROUNDS)) / 1000
-        about = f"WebAssembly, one thread, Chromium {chromium.version}"
-    what = f"16 cars in 16 steps, later run, {about}"
-    write_results("browser", [{"what": what, "seconds": round(seconds, 2)}], arguments.results)
-
-
-def draw(chromium, url: str) -> float:
-    """Draw twice on a new page, and return the milliseconds of the second time."""
-    page = chromium.new_page()
-    page.goto(f"{url}index.html?wasm", wait_until="domcontentloaded")
-    page.locator(f"{BOX} [name=cars]").fill("16")
-    for seed in (1, 2):
-        page.locator(f"{BOX} [name=seed]").fill(str(seed))
-        milliseconds = page.locator(BOX).evaluate(PRESS)
-    page.close()
-    return milliseconds
+        for _ in range(ROUNDS):
+            page = chromium.new_page()
+            page.goto(f"{server.url}index.html?wasm", wait_until="domcontentloaded")
+            page.locator(f"{BOX} [name=cars]").fill("16")
+            for seed in ("1", "2"):
+                page.locator(f"{BOX} [name=seed]").fill(seed)
+                milliseconds = page.locator(BOX).evaluate(PRESS)
+            times.append(milliseconds / 1000)
+            page.close()
+        what = "16 cars in 16 steps, later run, WebAssembly, one thread, Chromium "
+        what += chromium.version
+    row = {"what": what, "seconds": round(statistics.median(times), 2)}
+    write_results("browser", [row], arguments.results)
 
 
 if __name__ == "__main__":

@@ -86,15 +86,11 @@ class Twin(nn.ModuleDict):
         return image + (noise_level - next_noise_level)[:, :, None, None] * direction
 
 
-def flops(call) -> int:
-    """Return the multiplications and additions of convolutions and matrix products in a call."""
+def counts(model, *example) -> tuple[int, int]:
+    """Return the trainable numbers, and the multiply-adds of convolutions and matrix products."""
     with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops()
-
-
-def parameters(model) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+        model(*example)
+    return sum(value.numel() for value in model.parameters()), counter.get_total_flops() // 2
 
 
 def move_average(averages, weights, taken):
@@ -124,8 +120,7 @@ def twin(*, compiled=False) -> Contestant:
         loss.item()
 
     example = torch.zeros(1, 3, 32, 32), torch.ones(1, 1), torch.zeros(1, 1)
-    counted = flops(lambda: model(*example)) // 2
-    return Contestant(64, 32, parameters(model), counted, train, None)
+    return Contestant(64, 32, *counts(model, *example), train, None)
 
 
 def make_unet() -> UNet2DModel:
@@ -169,8 +164,7 @@ def diffusers() -> Contestant:
         average.copy_to(model.parameters())
         return {"averaged": draw_diffusers(model, noise)}
 
-    counted = flops(lambda: model(torch.zeros(1, 3, 32, 32), 0)) // 2
-    return Contestant(64, 32, parameters(model), counted, train, draw)
+    return Contestant(64, 32, *counts(model, torch.zeros(1, 3, 32, 32), 0), train, draw)
 
 
 def draw_diffusers(model, noise):

@@ -51,7 +51,7 @@ def main() -> int:
         run = in_colab if options.environment == "colab" else in_one_folder
         passed = run(python, folder, chapters)
         subprocess.run([python, "--version"], check=True)
-        uv("pip", "list", "--quiet", "--python", python)  # the versions that the chapters met
+        uv("pip", "list", "--python", python)  # the versions that the chapters met
     print(f"{options.environment}: {sum(passed)} of {len(passed)} passed")
     return 0 if chapters and all(passed) else 1
 
