@@ -34,14 +34,9 @@ MATHJAX = WEB / "node_modules" / "mathjax"
 MATH_FONTS = MATHJAX / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
 RUNTIME = WEB / "node_modules" / "onnxruntime-web" / "dist"
 # One runtime for WebAssembly alone, and one that also knows WebGPU; web/live/worker.js chooses.
-RUNTIME_FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-    "ort.jspi.min.mjs",
-    "ort-wasm-simd-threaded.jspi.mjs",
-    "ort-wasm-simd-threaded.jspi.wasm",
-)
+RUNTIME_FILES = ["ort.wasm.min.mjs", "ort.jspi.min.mjs"]
+ENDINGS = ("mjs", "wasm", "jspi.mjs", "jspi.wasm")
+RUNTIME_FILES += [f"ort-wasm-simd-threaded.{ending}" for ending in ENDINGS]
 IMAGE_SHAPE = [32, 32, 3]
 NOTE = (
     "This is a recorded run; scroll it sideways. The live version needs JavaScript, and a page "
@@ -54,9 +49,7 @@ BOXES = (
 )
 PNG = "data:image/png;base64,"
 CARD = "_static/cars.png"
-CARD_WORDS = (
-    "A grid of one hundred small pictures, most of them cars, drawn by the book's own network"
-)
+CARD_WORDS = "One hundred small pictures, most of them cars, drawn by the book's own network"
 # Parts of the theme and of Jupyter Book by a piece of their address, and what on a page needs them.
 PARTS = {
     "scripts/fontawesome.js": None,  # icons come from the font, see `keep_used_icons`
@@ -102,9 +95,8 @@ def main(live: Path, site: Path) -> None:
     figures.mkdir()
     # The page of the index is a small one, with nothing of its own.
     pages[site / "404.html"] = BeautifulSoup((site / "genindex.html").read_text(), "html.parser")
-    home = (
-        pages[site / "index.html"].find("link", rel="canonical")["href"].removesuffix("index.html")
-    )
+    start = pages[site / "index.html"].find("link", rel="canonical")["href"]
+    home = start.removesuffix("index.html")
     become_not_found(pages[site / "404.html"], urlsplit(home).path)
 
     typeset(pages, site)
@@ -180,17 +172,11 @@ def become_not_found(soup: BeautifulSoup, folder: str) -> None:
 def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     """Replace the TeX of all pages by formulas in type, and add their style sheet and fonts."""
     places = [place for soup in pages.values() for place in soup.select("span.math, div.math")]
-    formulas = [
-        {"tex": place.get_text().strip()[2:-2], "display": place.name == "div"} for place in places
-    ]
+    tex = [place.get_text().strip()[2:-2] for place in places]
+    formulas = [{"tex": t, "display": p.name == "div"} for t, p in zip(tex, places, strict=True)]
     node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
-    answer = subprocess.run(
-        [node, WEB / "typeset.mjs"],
-        input=json.dumps(formulas),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=300,
-    )
+    asked = {"input": json.dumps(formulas), "stdout": subprocess.PIPE, "timeout": 300}
+    answer = subprocess.run([node, WEB / "typeset.mjs"], text=True, **asked)
     if answer.returncode:
         sys.exit("The mathematics could not be set in type; the reason stands above.")
     typed = json.loads(answer.stdout)
@@ -269,9 +255,8 @@ def describe(soup: BeautifulSoup, home: str) -> None:
     """Say what the page is about to search engines, and to those who are sent a link to it."""
     title = soup.title.string
     first = soup.select_one("article section > p")
-    words = (
-        textwrap.shorten(first.get_text(), DESCRIPTION_LENGTH, placeholder=" …") if first else ""
-    )
+    words = first.get_text() if first else ""
+    words = textwrap.shorten(words, DESCRIPTION_LENGTH, placeholder=" …")
     if len(words) < 40:
         words = f"{title}: a page of a book you can run, about a diffusion model that draws cars."
     canonical = soup.find("link", rel="canonical")

@@ -10,7 +10,7 @@ from conftest import BASE, ROOT, SITE, load_pictures, opening, serve
 
 sys.path.insert(0, str(ROOT / "tools"))
 
-from print_book import print_pages
+from show_site import pdf
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # Of the pages with source code one, since all come from one template.
@@ -150,7 +150,7 @@ def test_from_a_file_the_book_works_and_the_generator_says_what_it_needs(browser
     stepper.locator("input").press("ArrowRight")
     alt = stepper.locator("img").get_attribute("alt")
     assert alt.endswith(stepper.locator("output").inner_text())
-    picture = page.locator("article img[src^=figures]").first
+    picture = page.locator("article img[src*=figures]").first
     picture.scroll_into_view_if_needed()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     assert page.evaluate(FONTS_CAME)
@@ -178,7 +178,7 @@ def test_paper_is_white_and_holds_the_article_alone_and_less_motion_is_none(open
 
 
 def test_the_book_on_paper_has_bookmarks_and_links_to_the_web(open_page, server, tmp_path):
-    print_pages(open_page, server.url, ["02-schedule", "notation"], tmp_path / "book.pdf")
+    pdf(open_page, server.url, tmp_path / "book.pdf", ["02-schedule", "notation"])
     paper = pypdf.PdfReader(tmp_path / "book.pdf")
     assert [mark.title for mark in paper.outline] == ["2 · Schedule", "Notation"]
     assert "timesteps" in "".join(page.extract_text() for page in paper.pages)

@@ -1,12 +1,16 @@
-"""Export the shipped network for the browser, and check the file against Keras.
+"""Make the files of the live boxes: the network for the browser, and a recorded run.
 
-    python tools/export_onnx.py _build/html/live/model.onnx
+    python tools/live_files.py _build/live
 
-The file takes `image` float32 (n, height, width, channels), `noise_level` and `next_noise_level`
-float32 (n, 1), with any n, and gives `next_image`. Large weights are stored as float16, as they
-are shipped, and cast to float32 when the file is loaded. Exits with 1 above the tolerance.
+model.onnx takes `image` float32 (n, height, width, channels), `noise_level` and `next_noise_level`
+float32 (n, 1), with any n, and gives `next_image`. Large weights are stored as float16, as they are
+shipped, and cast to float32 when the file is loaded. Exits with a sentence where it does not answer
+as Keras does. recorded/ holds draw-00.png to draw-16.png (nine cars of seed 0, from noise to
+finished), noise-00.png to noise-08.png (the first of them on its way back), cars.png (six finished
+cars side by side) and captions.json.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -21,13 +25,29 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from diffusion_core import gaussian_noise, linear_schedule, load_pretrained
+import diffusion_core as core
+from diffusion_core.page.figures import image_grid, png_bytes
 from diffusion_core.runs.files import write_atomically
 
 TOLERANCE = 1e-4  # of pictures in [-1, 1]; a step of 1 in 255 is 8e-3
 LARGEST_FILE = 6_000_000
 # Below this many numbers a Cast costs more than it saves.
 FEWEST_NUMBERS = 256
+
+
+def main(folder: Path) -> None:
+    """Write the network, once it is found to be right, and the run."""
+    model = core.load_pretrained("small")
+    content = to_onnx(model).SerializeToString()
+    difference = largest_difference(model, content)
+    print(f"model.onnx: {len(content):,} bytes, largest difference to Keras {difference:.1e}")
+    # Written this way round, so that a difference that is not a number fails too.
+    if not difference <= TOLERANCE:
+        sys.exit(f"The network differs from that in Keras by more than {TOLERANCE:.0e}.")
+    if len(content) > LARGEST_FILE:
+        sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
+    write_atomically(folder / "model.onnx", content)
+    record(model, folder / "recorded")
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:
@@ -52,10 +72,10 @@ def largest_difference(model: keras.Model, content: bytes) -> float:
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     differences = []
-    for step, (level, next_level) in enumerate(pairwise(linear_schedule().noise)):
+    for step, (level, next_level) in enumerate(pairwise(core.linear_schedule().noise)):
         # Another batch size each time, since the batch axis must be free.
         n = 1 + step % 3
-        image = gaussian_noise(n, model.input_shape[0][1:], seed=step)
+        image = core.gaussian_noise(n, model.input_shape[0][1:], seed=step)
         for then in (next_level, 0):
             levels = [np.full((n, 1), a, np.float32) for a in (level, then)]
             inputs = zip(
@@ -93,21 +113,28 @@ def _halve_weights(graph):
             graph.node.insert(0, cast)
 
 
-def main(path: Path) -> None:
-    """Write the file, once it is found to be right."""
-    model = load_pretrained("small")
-    content = to_onnx(model).SerializeToString()
-    difference = largest_difference(model, content)
-    print(
-        f"{path.name}: {len(content):,} bytes, largest difference to Keras {difference:.1e} "
-        f"(allowed: {TOLERANCE:.0e})"
-    )
-    # Written this way round, so that a difference that is not a number fails too.
-    if not difference <= TOLERANCE:
-        sys.exit("The exported network does not answer like the network in Keras.")
-    if len(content) > LARGEST_FILE:
-        sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
-    write_atomically(path, content)
+def record(model: keras.Model, folder: Path) -> None:
+    """Write the pictures of a run, and then their captions."""
+    captions = {}
+
+    def write(name, picture, caption):
+        write_atomically(folder / name, png_bytes(picture))
+        captions[name] = caption
+
+    states = core.predict_step(model, n=9, seed=0)
+    for step, (state, level) in enumerate(zip(states, core.linear_schedule().noise, strict=True)):
+        caption = f"Step {step} of 16: noise level {level:.2f}"
+        write(f"draw-{step:02d}.png", image_grid(state), caption)
+
+    cars = core.denormalize(states[-1, :6])
+    write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
+    clean = core.normalize(cars[0])
+    noise = core.gaussian_noise(1, clean.shape, seed=0)[0]
+    for number, level in enumerate(np.linspace(0, 1, 9, dtype=np.float32)):
+        noisy = (1 - level) * clean + level * noise
+        write(f"noise-{number:02d}.png", core.denormalize(noisy), f"Noise level {level:.2f}")
+
+    write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
 
 
 if __name__ == "__main__":
