@@ -36,14 +36,16 @@ def read_arguments(
     `options` come the settings of `add_argument`.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("what", nargs="*", choices=list(known), help="all when none is named")
+    parser.add_argument("what", nargs="*", default=list(known), help=", ".join(known))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     for name, settings in options.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     arguments = parser.parse_args()
+    # argparse's own `choices` refuses to be given none.
+    if strangers := set(arguments.what) - set(known):
+        parser.error(f"there is no {', '.join(strangers)}; expected some of {', '.join(known)}.")
     if part and getattr(arguments, part) and arguments.results.resolve() == RESULTS.resolve():
         parser.error("a part would replace the whole results; name another folder by --results.")
-    arguments.what = arguments.what or list(known)
     return arguments
 
 
