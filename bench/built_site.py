@@ -1,168 +1,51 @@
-"""Measure the built site in an installed Chromium: its weight, Lighthouse's scores, its drawing.
+"""Time the live generator of the built site in an installed Chromium: results/browser.json.
 
-    make book lighthouse                # `pages` and `lighthouse`
-    # On a busy machine:
-    make lighthouse LIGHTHOUSE="--without-speed --results _build/lighthouse"
-    python bench/built_site.py browser  # only a run on a quiet machine is worth keeping
+    python bench/built_site.py      # after `make book`; only on a quiet machine worth keeping
 
-`pages` weighs what a browser fetches before the reader scrolls or draws, as gzip leaves it.
-`lighthouse` judges every page as on a desktop and as on a phone; it fails where a page scores below
-95 for accessibility, best practices or search engines, or the start page or a chapter below 90 for
-speed on a desktop. `browser` times the live generator by WebAssembly with one thread: "loading"
-goes from the button to the first noise, with an empty cache; the rest are medians of the rounds.
-Each writes the file in results/ that has its name.
+By WebAssembly with one thread, once it is loaded: the median of the rounds.
 """
 
-import argparse
-import gzip
-import json
-import os
-import re
 import statistics
-import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
-from recording import keep_whole, read_arguments, write_results
+from recording import run_benches, write_results
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "site"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-import conftest  # noqa: E402
-from conftest import SITE, launch, opening, serve, weigh  # noqa: E402
+from conftest import launch, serve
 
-LIGHTHOUSE = ROOT / "web" / "lighthouse" / "node_modules" / "lighthouse"
-LEAST = {"accessibility": 95, "best-practices": 95, "seo": 95, "performance": 90}
 ROUNDS = 5
 BOX = "[data-live-generator]"
-# Runs in the page: presses the button and waits; milliseconds from the press to each event.
+# Runs in the page: presses the button, and returns the milliseconds until the cars are done.
 PRESS = """box => new Promise((resolve, reject) => {
     const start = performance.now();
-    const times = {};
     new MutationObserver(() => {
-        times[box.dataset.state === "drawing" ? "step" + box.dataset.step : box.dataset.state]
-            ??= performance.now() - start;
-        if (box.dataset.state === "done") resolve(times);
+        if (box.dataset.state === "done") resolve(performance.now() - start);
         if (box.dataset.state === "error") reject(box.querySelector(".live-error").textContent);
     }).observe(box, { attributes: true });
     box.querySelector("form").requestSubmit();
 })"""
 
 
-class Compressing(conftest.Handler):
-    """Serve as GitHub Pages does: compressed, and to be kept for ten minutes."""
-
-    def do_GET(self):  # noqa: N802
-        path = Path(self.translate_path("/" + self.path.removeprefix(conftest.PREFIX)))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content = gzip.compress(path.read_bytes(), 6)
-        self.send_response(200)
-        self.send_header("Content-Type", self.guess_type(path))
-        self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "max-age=600")
-        self.end_headers()
-        self.wfile.write(content)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--without-speed", action="store_true", help="lighthouse on a busy machine")
-    arguments = read_arguments(parser, BENCHES)
-    if arguments.without_speed:
-        keep_whole(parser, arguments.results)
-    if conftest.CHROMIUM is None:
-        sys.exit(conftest.NO_BROWSER)
-    for what in arguments.what:
-        BENCHES[what](arguments)
-
-
-def pages(arguments) -> None:
-    rows = []
-    with serve() as server, launch() as browser, opening(browser, server) as open_page:
-        for file in sorted(SITE.glob("*.html")):
-            page = open_page(file.name, viewport={"width": 1280, "height": 800})
-            row = {"page": file.name, "requests": len(page.requested)}
-            row["kB"] = round(weigh(page, server) / 1000)
-            itself = len(gzip.compress(file.read_bytes()))
-            rows.append(row | {"kB of them in the page itself": round(itself / 1000)})
-            page.context.close()
-        about = f"Chromium {browser.version}"
-    write_results("pages", rows, arguments.results, browser=about)
-
-
-def lighthouse(arguments) -> None:
-    categories = [name for name in LEAST if name != "performance" or not arguments.without_speed]
-    # What 404.html is for is not to be found by search engines.
-    names = sorted(page.name for page in SITE.glob("*.html") if page.name != "404.html")
-    rows, poor = [], []
-    with serve() as server:
-        server.RequestHandlerClass = partial(Compressing, directory=SITE)
-        for page in names:
-            for device in ("desktop", "phone"):
-                scores = judge(server.url + page, device, categories)
-                rows.append({"page": page, "as on a": device, **scores})
-                fast = device == "desktop" and re.match(r"index\.|\d\d-", page)
-                asked = [name for name in categories if name != "performance" or fast]
-                low = [name for name in asked if scores[name] < LEAST[name]]
-                poor += [f"{page}, {name}: {scores[name]}" for name in low]
-    version = json.loads((LIGHTHOUSE / "package.json").read_text())["version"]
-    write_results("lighthouse", rows, arguments.results, lighthouse=version)
-    if poor:
-        sys.exit("Too low: " + "; ".join(poor))
-
-
-def judge(url: str, device: str, categories: list[str]) -> dict[str, int | str]:
-    """Return the scores of one page, of 100 each, and the audits that it does not half pass."""
-    command = ["node", LIGHTHOUSE / "cli" / "index.js", url, "--output=json", "--quiet"]
-    command += [f"--only-categories={','.join(categories)}"]
-    command += ["--chrome-flags=--headless=new --no-sandbox"]
-    command += ["--preset=desktop"] if device == "desktop" else []
-    environment = os.environ | {"CHROME_PATH": conftest.CHROMIUM}
-    answer = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, timeout=300, check=True
-    )
-    found = json.loads(answer.stdout)
-    audits = {name: audit["score"] for name, audit in found["audits"].items()}
-    weak = [name for name, score in audits.items() if score is not None and score < 0.5]
-    scores = {name: round(100 * found["categories"][name]["score"]) for name in categories}
-    print(url.split("/")[-1], device, scores, *weak, file=sys.stderr)
-    return {**scores, "held back by": ", ".join(weak)}
-
-
 def browser(arguments) -> None:
+    """Draw twice on a new page for each round; the second time counts."""
+    times = []
     with serve() as server, launch() as chromium:
-        rounds = [draw(chromium, server.url) for _ in range(ROUNDS)]
-        about = f"WebAssembly, one thread, Chromium {chromium.version}"
-    rows = []
-    for what in rounds[0]:
-        seconds = statistics.median(times[what] for times in rounds) / 1000
-        rows.append({"what": f"{what}, {about}", "seconds": round(seconds, 2)})
-    write_results("browser", rows, arguments.results)
+        for _ in range(ROUNDS):
+            page = chromium.new_page()
+            page.goto(f"{server.url}index.html?wasm", wait_until="domcontentloaded")
+            page.locator(f"{BOX} [name=cars]").fill("16")
+            for seed in ("1", "2"):
+                page.locator(f"{BOX} [name=seed]").fill(seed)
+                milliseconds = page.locator(BOX).evaluate(PRESS)
+            times.append(milliseconds / 1000)
+            page.close()
+        what = "16 cars in 16 steps, later run, WebAssembly, one thread, Chromium "
+        what += chromium.version
+    row = {"what": what, "seconds": round(statistics.median(times), 2)}
+    write_results("browser", [row], arguments.results)
 
-
-def draw(chromium, url: str) -> dict[str, float]:
-    """Draw twice on a new page, and return the milliseconds of each part."""
-    page = chromium.new_page()
-    page.goto(f"{url}index.html?wasm", wait_until="domcontentloaded")
-    page.locator(f"{BOX} [name=cars]").fill("16")
-    cold = page.locator(BOX).evaluate(PRESS)
-    page.locator(f"{BOX} [name=seed]").fill("2")
-    warm = page.locator(BOX).evaluate(PRESS)
-    page.close()
-    return {
-        "loading": cold["step0"],
-        "16 cars in 16 steps, first run after loading": cold["done"] - cold["step0"],
-        "16 cars in 16 steps, later run": warm["done"],
-        "first step of 16 cars, first run after loading": cold["step1"] - cold["step0"],
-        "first step of 16 cars, later run": warm["step1"],
-    }
-
-
-BENCHES = {"pages": pages, "lighthouse": lighthouse, "browser": browser}
 
 if __name__ == "__main__":
-    main()
+    run_benches({"browser": browser}, __doc__)

@@ -12,70 +12,45 @@ measures the pictures: results/growth-steps.json; it passes over rows of this ne
 already.
 """
 
-import argparse
 import hashlib
-import time
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from peers import child, holds, in_turns, training_row
-from process import WARM_UP, in_batches
-from recording import read_arguments, read_results, write_results
+from peers import OPTIONS, child, holds, in_turns, training_row
+from process import SEED, WARM_UP, in_batches
+from recording import read_results, run_benches, write_results
 
-from diffusion_core import (
-    denormalize,
-    gaussian_noise,
-    linear_schedule,
-    load_cars,
-    load_pretrained,
-    predict,
-)
+import diffusion_core as core
+from diffusion_core.evaluation import compare
+from diffusion_core.runs.devices import predict_on_batch
 from diffusion_core.sources.pretrained import PRETRAINED
 
-WIDTHS = (32, 64, 128)
 SETTINGS = [{"batch": batch} for batch in (16, 32, 64, 128, 256)]
 SETTINGS += [{"size": 64}, {"widths": (16, 32, 64)}, {"widths": (64, 128, 256)}]
-HELD = [("nothing yet", 0), *(("training", batch) for batch in (16, 64, 128))]
-HELD += [("drawing", pictures) for pictures in (25, 100, 400)]
+HELD = [("nothing yet", 0, "{}")]
+# The warm-up is all that is trained.
+HELD += [("training", n, f"train_some(ours(batch={n}), 0)") for n in (16, 64, 128)]
+HELD += [("drawing", n, f"draw_some(draw_by_predict({n}), {n})") for n in (25, 100, 400)]
 HEUN_STEPS = (2, 4, 8, 16, 32)
 EULER_STEPS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=1280, help="training images a round")
-    parser.add_argument("--pictures", type=int, default=5000, help="drawn to measure quality")
-    parser.add_argument("--most-calls", type=int, default=64, help="of the network, in `steps`")
-    arguments = read_arguments(parser, BENCHES)
-    for what in arguments.what:
-        BENCHES[what](arguments)
-
-
 def size(arguments) -> None:
     """Time training and its peak memory, changing one of batch, picture and widths at a time."""
-    requests = [
-        ("train", "ours", {"images": arguments.images, "settings": each}) for each in SETTINGS
-    ]
+    calls = [("ours", f"train_some(ours(**{each}), {arguments.images})") for each in SETTINGS]
     rows = []
-    for each, found in zip(SETTINGS, in_turns(requests, arguments), strict=True):
-        widths = "/".join(map(str, each.get("widths", WIDTHS)))
+    for each, found in zip(SETTINGS, in_turns(calls, arguments), strict=True):
+        widths = "/".join(map(str, each.get("widths", (32, 64, 128))))
         rows.append({"what": "ours", "widths": widths, **training_row("ours", found)})
-    write_results("growth", rows, arguments.results, rounds=arguments.rounds, seed=0)
+    write_results("growth", rows, arguments.results, rounds=arguments.rounds, seed=SEED)
 
 
 def memory(arguments) -> None:
     """Note the peak memory of training and of drawing so many images at once."""
     rows = []
-    for what, size in HELD:
-        if what == "training":  # the warm-up is all
-            found = child("train", "ours", arguments, images=0, settings={"batch": size})
-        elif what == "drawing":
-            at_once = {"at_once": size}
-            found = child("draw", "predict", arguments, pictures=size, settings=at_once)
-        else:
-            found = child("import", "ours", arguments)
-        peak = round(found["peak_megabytes"])
+    for what, size, call in HELD:
+        peak = round(child("ours", call, arguments)["peak_megabytes"])
         rows.append({"what": what, "images at once": size, "peak, MB": peak})
     about = {"backend": "tensorflow", "precision": "float32", "steps": WARM_UP}
     write_results("memory", rows, arguments.results, **about)
@@ -86,14 +61,10 @@ def steps(arguments) -> None:
 
     Heun's rule asks the network twice a step, but once in the last (Karras et al. 2022,
     arXiv:2206.00364, algorithm 1): `k` of its steps are `2 k - 1` calls, and Euler's rule is
-    measured at so many calls too. The network was trained at 16 noise levels; others lie between
-    these, and below the least one.
+    measured at so many calls too.
     """
-    from diffusion_core.evaluation import compare  # now, so that it fails before the drawing
-
-    model = load_pretrained()
-    held_out = load_cars("test")
-    noise = gaussian_noise(arguments.pictures)
+    model, held_out = core.load_pretrained(), core.load_cars("test")
+    noise = core.gaussian_noise(arguments.pictures)
     runs = {("Euler", k): k for k in (*EULER_STEPS, *(2 * k - 1 for k in HEUN_STEPS))}
     runs |= {("Heun", k): 2 * k - 1 for k in HEUN_STEPS}
     weights = (PRETRAINED / "small.safetensors").read_bytes()
@@ -102,30 +73,22 @@ def steps(arguments) -> None:
     # Rows of another network say nothing about this one.
     rows = saved["rows"] if saved.get("network") == network else []
     for (rule, timesteps), calls in sorted(runs.items(), key=lambda run: (run[1], run[0])):
-        about = {"steps": timesteps, "network calls": calls, "pictures": len(noise), "seed": 0}
-        if calls > arguments.most_calls or holds(rows, rule, about):
+        about = {"steps": timesteps, "network calls": calls, "pictures": len(noise), "seed": SEED}
+        if holds(rows, rule, about):
             continue
-        schedule = linear_schedule(timesteps)
-        start = time.perf_counter()
+        schedule = core.linear_schedule(timesteps)
         if rule == "Euler":
-            images = predict(model, schedule=schedule, noise=noise)
+            images = core.predict(model, schedule=schedule, noise=noise)
         else:
-            images = draw_heun(compiled(model), noise, schedule.noise)
-        seconds = round(time.perf_counter() - start, 1)
-        found = compare(denormalize(images), held_out)
-        rows.append({"what": rule, **about, "seconds, compiling included": seconds, **found})
+            images = draw_heun(partial(take_step, model), noise, schedule.noise)
+        rows.append({"what": rule, **about, **compare(core.denormalize(images), held_out)})
         write_results("growth-steps", rows, arguments.results, network=network)
 
 
-def compiled(model):
-    """Return the network as `images, noise level, next noise level` to the next images."""
-    model.compile(jit_compile=True)
-
-    def step(images, level, next_level):
-        levels = (np.full((len(images), 1), a, np.float32) for a in (level, next_level))
-        return np.asarray(model.predict_on_batch([images, *levels]))
-
-    return step
+def take_step(model, images, *levels):
+    """Return the images at the second of two noise levels, from those at the first."""
+    levels = (np.full((len(images), 1), level, np.float32) for level in levels)
+    return predict_on_batch(model, [images, *levels])
 
 
 def draw_heun(step, noise, levels):
@@ -147,7 +110,11 @@ def draw_heun(step, noise, levels):
     return in_batches(draw, noise)
 
 
-BENCHES = {"size": size, "memory": memory, "steps": steps}
+def main() -> None:
+    benches = {"size": size, "memory": memory, "steps": steps}
+    options = {name: OPTIONS[name] for name in ("rounds", "images", "pictures")}
+    run_benches(benches, __doc__, **options)
+
 
 if __name__ == "__main__":
     main()

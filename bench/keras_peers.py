@@ -1,7 +1,8 @@
 """The contestants on Keras and TensorFlow; bench/peers.py and bench/growth.py start them.
 
-    python bench/keras_peers.py train ours '{"images": 1280}'
-
+"article" is the network of the article "Diffusion Model from Scratch" (tree.rocks), written anew:
+two convolutions a block, one of them multiplied by the time; max-pooling down, nearest up-sampling,
+a dense middle. It draws the next picture itself.
 "ddim" is the network of keras.io's example "Denoising Diffusion Implicit Models" by András Béres,
 written anew, with its rule: pictures of mean 0 and variance 1, a noise level that moves along a
 quarter circle, the noise as the answer, mean absolute error, AdamW, an average of the weights.
@@ -9,24 +10,15 @@ Its page keeps the weights with the best score on validation pictures; here the 
 """
 
 import math
-from functools import partial
 from itertools import pairwise
 
 import keras
 import numpy as np
-from article import draw_article, make_article_model
 from keras import layers, ops
-from process import Contestant, child_main, in_batches
+from process import SEED, Contestant, in_batches
 
-from diffusion_core import (
-    forward_noise,
-    gaussian_noise,
-    linear_schedule,
-    make_model,
-    predict,
-    sampling,
-    train_one,
-)
+import diffusion_core as core
+from diffusion_core import sampling
 from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
 
 STEPS = 16
@@ -45,32 +37,68 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-def ours(*, batch=64, size=32, widths=(32, 64, 128), xla=True, seed=0) -> Contestant:
+def ours(*, batch=64, size=32, widths=(32, 64, 128), xla=True) -> Contestant:
     """The project's own network and recipe; the rate falls with the share of the budget used."""
-    keras.utils.set_random_seed(seed)
-    model = make_model((size, size, 3), tuple(widths))
+    keras.utils.set_random_seed(SEED)
+    model = core.make_model((size, size, 3), tuple(widths))
     model.compile(AveragingAdam(4e-3), "mean_absolute_error", jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
 
     def train(images, share_used):
         model.optimizer.learning_rate = 4e-3 * (1 - share_used)
-        train_one(model, images, seed=seed)
+        core.train_one(model, images, seed=SEED)
 
     def draw(noise):
         with averaged_weights(model):
-            return {"averaged": predict(model, noise=noise)}
+            return {"averaged": core.predict(model, noise=noise)}
 
     return Contestant(batch, size, model.count_params(), multiply_adds(model), train, draw)
 
 
-def article(*, xla=False, seed=0) -> Contestant:
-    """The network of article.py, which draws the next picture itself, with the article's rule.
+def make_article_model() -> keras.Model:
+    """Return the article's network: `[image, step]` in, the next image out; 32×32×3."""
+    image = keras.Input((32, 32, 3), name="image")
+    step = keras.Input((1,), name="step")
+    time = layers.ReLU()(layers.LayerNormalization()(layers.Dense(192)(step)))
 
-    Batches of 128, Adam at 8e-4, a tenth less after every 5,000 batches.
-    """
-    keras.utils.set_random_seed(seed)
-    random = np.random.default_rng(seed)
-    schedule = linear_schedule(STEPS)
+    def block(x):
+        scale = layers.Reshape((1, 1, 128))(layers.Dense(128, activation="relu")(time))
+        scaled = layers.Conv2D(128, 3, padding="same", activation="relu")(x) * scale
+        x = layers.Conv2D(128, 3, padding="same")(x) + scaled
+        return layers.ReLU()(layers.LayerNormalization()(x))
+
+    x = image
+    skips = []
+    for size in (32, 16, 8, 4):
+        x = block(x)
+        skips.append(x)
+        if size > 4:
+            x = layers.MaxPool2D()(x)
+    x = layers.Concatenate()([layers.Flatten()(x), time])
+    for width in (128, 512):
+        x = layers.ReLU()(layers.LayerNormalization()(layers.Dense(width)(x)))
+    x = layers.Reshape((4, 4, 32))(x)
+    for size in (4, 8, 16, 32):
+        x = block(layers.Concatenate()([x, skips.pop()]))
+        if size < 32:
+            x = layers.UpSampling2D()(x)
+    return keras.Model([image, step], layers.Conv2D(3, 1)(x), name="article")
+
+
+def draw_article(network: keras.Model, noise: np.ndarray) -> np.ndarray:
+    """Ask for the next picture 16 times, beginning with `noise`."""
+    images = noise
+    for step in range(16):
+        column = np.full((len(noise), 1), step, np.float32)
+        images = network.predict([images, column], batch_size=100, verbose=0)
+    return images
+
+
+def article(*, xla=False) -> Contestant:
+    """The article's network and rule: batches of 128, Adam at 8e-4, less by steps of a tenth."""
+    keras.utils.set_random_seed(SEED)
+    random = np.random.default_rng(SEED)
+    schedule = core.linear_schedule(STEPS)
     model = make_article_model()
     rate = keras.optimizers.schedules.ExponentialDecay(8e-4, 5000, 0.9, staircase=True)
     model.compile(keras.optimizers.Adam(rate), "mean_absolute_error", jit_compile=xla)
@@ -78,31 +106,29 @@ def article(*, xla=False, seed=0) -> Contestant:
     def train(images, share_used):
         t = random.integers(STEPS, size=len(images))
         noise = random.standard_normal(images.shape, np.float32)
-        question, answer = forward_noise(images, t, schedule, noise=noise)
+        question, answer = core.forward_noise(images, t, schedule, noise=noise)
         model.train_on_batch([question, t[:, None].astype(np.float32)], answer)
 
-    def draw(noise):
-        return {"plain": draw_article(model, noise)}
-
-    return Contestant(128, 32, model.count_params(), multiply_adds(model), train, draw)
+    counts = model.count_params(), multiply_adds(model)
+    return Contestant(128, 32, *counts, train, lambda noise: {"plain": draw_article(model, noise)})
 
 
-def ddim(*, size=32, xla=False, seed=0, mean=0.0, deviation=0.5) -> Contestant:
+def ddim(mean=0.0, deviation=0.5) -> Contestant:
     """The network of keras.io's example with its rule; both its weights and their average draw.
 
     `mean` and `deviation` are those of the training pictures, one number or one for each colour.
     """
     import tensorflow as tf
 
-    keras.utils.set_random_seed(seed)
-    random = np.random.default_rng(seed)
+    keras.utils.set_random_seed(SEED)
+    random = np.random.default_rng(SEED)
     mean, deviation = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
-    model = make_ddim_model(size)
+    model = make_ddim_model()
     average = keras.models.clone_model(model)
     average.set_weights(model.get_weights())
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
-    model.compile(optimizer, "mean_absolute_error", jit_compile=xla)
-    average.compile(jit_compile=xla)
+    model.compile(optimizer, "mean_absolute_error", jit_compile=False)
+    average.compile(jit_compile=False)
 
     # Keras' `use_ema` leaves out the statistics of batch normalization, and the page does not.
     @tf.function
@@ -123,16 +149,16 @@ def ddim(*, size=32, xla=False, seed=0, mean=0.0, deviation=0.5) -> Contestant:
             for name, network in {"averaged": average, "plain": model}.items()
         }
 
-    return Contestant(64, size, model.count_params(), multiply_adds(model), train, draw)
+    return Contestant(64, 32, model.count_params(), multiply_adds(model), train, draw)
 
 
-def make_ddim_model(image_size: int) -> keras.Model:
+def make_ddim_model() -> keras.Model:
     """Build the residual U-Net of keras.io's example: `[image, noise variance]` in, the noise out.
 
     Four sizes with two residual blocks each; the noise variance enters once, as sines and cosines.
     """
     *widths, middle_width = (32, 64, 96, 128)
-    image = keras.Input((image_size, image_size, 3), name="image")
+    image = keras.Input((32, 32, 3), name="image")
     variance = keras.Input((1, 1, 1), name="noise_variance")
     angles = variance * (2 * math.pi * np.geomspace(1, 1000, 16, dtype=np.float32))
     waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
@@ -145,7 +171,7 @@ def make_ddim_model(image_size: int) -> keras.Model:
         return layers.Conv2D(width, 3, padding="same")(x) + shortcut
 
     x = layers.Conv2D(widths[0], 1)(image)
-    x = layers.Concatenate()([x, layers.UpSampling2D(image_size)(waves)])
+    x = layers.Concatenate()([x, layers.UpSampling2D(32)(waves)])
     skips = []
     for width in widths:
         for _ in range(2):
@@ -188,37 +214,28 @@ def draw_ddim(network, noise):
     return in_batches(draw, noise)
 
 
+def training_cars() -> Contestant:
+    """No network, but what the best one can reach: it draws the pictures to train on."""
+    cars = core.normalize(core.load_cars())
+    return Contestant(1, 32, 0, 0, None, lambda noise: {"none": cars[: len(noise)]})
+
+
 def draw_by_predict(at_once=sampling.BATCH_SIZE):
-    model = make_model()
+    model = core.make_model()
     sampling.BATCH_SIZE = at_once
-    return lambda pictures: predict(model, pictures)
+    return lambda pictures: core.predict(model, pictures)
 
 
 def draw_by_model_predict():
     """The same network called as the article calls its own: `model.predict` for every step."""
-    model = make_model()
-    levels = linear_schedule(STEPS).noise
+    model = core.make_model()
+    levels = core.linear_schedule(STEPS).noise
 
     def draw(pictures):
-        images = gaussian_noise(pictures)
+        images = core.gaussian_noise(pictures)
         for level, next_level in pairwise(levels):
             both = [np.full((pictures, 1), a, np.float32) for a in (level, next_level)]
             images = model.predict([images, *both], verbose=0)
         return images
 
     return draw
-
-
-TRAINERS = {
-    "ours": ours,
-    "ours-no-xla": partial(ours, xla=False),
-    "article": article,
-    "article-xla": partial(article, xla=True),
-    "ddim": ddim,
-    "ddim-xla": partial(ddim, xla=True),
-    "ddim-64": partial(ddim, size=64),
-}
-DRAWERS = {"predict": draw_by_predict, "model-predict": draw_by_model_predict}
-
-if __name__ == "__main__":
-    child_main(TRAINERS, DRAWERS)

@@ -8,19 +8,17 @@ cars. Adds a row to results/ladder.json and ten pictures to results/ladder.png f
 that are already there are left out, so the command can be stopped and started again.
 """
 
-import argparse
 import math
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from unittest import mock
 
 import keras
 import numpy as np
-from article import draw_article, make_article_model
 from keras import layers
+from keras_peers import draw_article, make_article_model
 from PIL import Image
-from recording import RESULTS, read_results, write_results
+from recording import read_arguments, read_results, write_results
 
 from diffusion_core import denormalize, gaussian_noise, load_cars, make_model, normalize, predict
 from diffusion_core import model as model_module
@@ -31,82 +29,74 @@ TIMESTEPS = 16
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10, help="CPU minutes a rung (10)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    parser.add_argument("rungs", nargs="*", default=list(RUNGS), help="names; all when none")
-    options = parser.parse_args()
-    done = [(r["rung"], r["seed"]) for r in read_results("ladder", options.results)["rows"]]
+    minutes = {"type": float, "default": 10, "help": "CPU minutes a rung (10)"}
+    arguments = read_arguments(RUNGS, __doc__, minutes=minutes)
+    done = [(r["rung"], r["seed"]) for r in read_results("ladder", arguments.results)["rows"]]
     # One seed of every rung comes before the second of any.
     for seed in range(3):
-        for name in options.rungs:
+        for name in arguments.what:
             if seed < RUNGS[name].get("seeds", 1) and (name, seed) not in done:
-                climb(name, seed, options)
+                climb(name, seed, arguments)
 
 
-def climb(name, seed, options):
-    """Train one rung and add its row; and one for the running average, where a rung asks for it."""
+def climb(name, seed, arguments):
+    """Train one rung and add its rows."""
     rung = DEFAULTS | RUNGS[name]
-    training, held_out = (load_cars(split) for split in ("train", "test"))
     keras.utils.set_random_seed(seed)
     network = rung["network"]()
-    report = train_for(options.minutes * 60, network, normalize(training), rung, seed)
-    average = averaged_weights if rung["average"] else nullcontext
-    with average(network):
-        add_row(name, seed, report, network, held_out, options.results)
-    if "and_averaged" in rung:
-        with averaged_weights(network):
-            add_row(rung["and_averaged"], seed, report, network, held_out, options.results)
+    training = normalize(load_cars("train"))
+    about = train_for(arguments.minutes * 60, network, training, rung, seed)
+    for row_name, averaged in rows_of(name).items():
+        with averaged_weights(network) if averaged else nullcontext():
+            add_row({"rung": row_name, "seed": seed, **about}, network, arguments.results)
 
 
-def add_row(name, seed, report, network, held_out, results):
+def rows_of(name):
+    """Return the names of the rows that a rung gives, and whether the averaged weights draw."""
+    rung = DEFAULTS | RUNGS[name]
+    more = {rung["and_averaged"]: True} if "and_averaged" in rung else {}
+    return {name: rung["average"], **more}
+
+
+def add_row(row, network, results):
     """Draw and measure; the new row takes its place in the table, and its pictures theirs."""
+    held_out = load_cars("test")
     if network.name == "article":
         pictures, loss = denormalize(draw_article(network, gaussian_noise(1000))), None
     else:
         pictures = denormalize(predict(network, 2000))
         loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
-    measured = compare(pictures, held_out)
-    row = {"rung": name, "seed": seed, **report, "held-out loss": loss, **measured}
+    row |= {"held-out loss": loss, **compare(pictures, held_out)}
     results.mkdir(parents=True, exist_ok=True)
     rows, sheet = read_results("ladder", results)["rows"], results / "ladder.png"
     strips = np.split(np.asarray(Image.open(sheet)), len(rows)) if rows else []
-    placed = {order(old): (old, strip) for old, strip in zip(rows, strips, strict=True)}
-    placed[order(row)] = row, np.concatenate(pictures[:10], axis=1)
-    rows, strips = zip(*(placed[place] for place in sorted(placed)), strict=True)
+    placed = [*zip(rows, strips, strict=True), (row, np.concatenate(pictures[:10], axis=1))]
+    names = [name for rung in RUNGS for name in rows_of(rung)]
+    placed.sort(key=lambda pair: (names.index(pair[0]["rung"]), pair[0]["seed"]))
+    rows, strips = zip(*placed, strict=True)
     Image.fromarray(np.concatenate(strips)).save(sheet, optimize=True)
     write_results("ladder", rows, results)
-
-
-def order(row):
-    """Return where a row stands: as in RUNGS, averaged weights after their own run."""
-    names = [n for name, rung in RUNGS.items() for n in (name, rung.get("and_averaged"))]
-    return names.index(row["rung"]), row["seed"]
 
 
 def train_for(seconds, network, images, rung, seed):
     """Train for so many CPU seconds; the learning rate may follow the share that is used up."""
     network.compile(AveragingAdam(4e-3), rung["loss"], jit_compile=True)
     random = np.random.default_rng([seed, 7])
-    batch_size, losses = rung["batch_size"], []
+    batch_size, steps = rung["batch_size"], 0
     used, start = 0.0, None
     while used < seconds:
-        rate = rung["learning_rate"](used / seconds, len(losses))
+        rate = rung["learning_rate"](used / seconds, steps)
         network.optimizer.learning_rate.assign(rate)
         batch = images[random.integers(len(images), size=batch_size)]
         if rung["flips"]:
             flip = random.random(batch_size) < 0.5
             batch = np.where(flip[:, None, None, None], batch[:, :, ::-1], batch)
-        losses.append(float(network.train_on_batch(*question(batch, network, rung, random))))
+        network.train_on_batch(*question(batch, network, rung, random))
+        steps += 1
         start = start or time.process_time()
         used = time.process_time() - start
-    return {
-        "parameters": network.count_params(),
-        "steps": len(losses),
-        "images per CPU second": round(len(losses) * batch_size / used),
-        "CPU minutes": round(used / 60, 2),
-        "training loss": float(np.mean(losses[-200:])),
-    }
+    speed = round(steps * batch_size / used)
+    return {"steps": steps, "images per CPU second": speed, "CPU minutes": round(used / 60, 2)}
 
 
 def question(batch, network, rung, random):
@@ -162,9 +152,9 @@ def with_dropout():
 
 
 DEFAULTS = {
+    "average": True,  # draw with the averaged weights; a rung may add a row that does
     "network": make_model,
     "batch_size": 64,
-    "average": True,
     "flips": True,
     # Of the share of the time that is used up, and of the steps so far.
     "learning_rate": lambda share, step: 4e-3 * (1 - share),

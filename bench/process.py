@@ -1,8 +1,7 @@
 """One contestant, one process: how the benches start contestants, and what these do and report.
 
 TensorFlow's and PyTorch's thread pools never meet, and peak memory is the contestant's own. This
-module needs NumPy alone, so that it runs in both environments. As a program it measures the
-matrix products that other figures are held against: `python bench/process.py rate numpy {}`.
+module needs NumPy alone, so that it runs in both environments.
 """
 
 import json
@@ -11,9 +10,9 @@ import resource
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,82 +21,55 @@ import numpy as np
 BENCH = Path(__file__).parent
 PACKAGES = ("numpy", "tensorflow", "keras", "torch", "diffusers")
 WARM_UP = 2
+SEED = 0
 DRAWN_AT_ONCE = 100  # as in diffusion_core.sampling
 MATRIX_SIZE = 2048
 
 
 class Contestant(NamedTuple):
-    """A network with its rule of training and of drawing; images are `(n, height, width, 3)`.
+    """A network with its rule of training and of drawing; images are `(n, size, size, 3)`.
 
     Attributes:
         batch: images a training step.
-        image_size: height and width.
-        parameters: trainable numbers.
         multiply_adds: of convolutions and matrix products, for one image through the network once.
         train: called with a batch of clean images in [-1, 1] and the share of the budget used.
         draw: starting noise in, float pictures out, by the name of the weights that drew them.
     """
 
     batch: int
-    image_size: int
+    size: int
     parameters: int
     multiply_adds: int
-    train: Callable[[np.ndarray, float], None]
-    draw: Callable[[np.ndarray], dict[str, np.ndarray]]
+    train: Callable[[np.ndarray, float], None] | None
+    draw: Callable[[np.ndarray], dict[str, np.ndarray]] | None
 
 
-def run_child(python: str, script: str, do: str, name: str, environment=None, **request) -> dict:
-    """Run a program of bench/ to its end; return its report, with figures of the whole process.
+def run_child(python: str, module: str, call: str, environment=None) -> dict:
+    """Call a function of a module of bench/, or of this one, in a new process of its own.
 
-    Raises `RuntimeError` with the end of its messages when it fails.
+    Returns what it returns, with the peak memory, the seconds from the start until `first_done_at`
+    and the versions. Raises `RuntimeError` with the end of the child's messages when it fails.
     """
-    print(script, do, name, request, file=sys.stderr, flush=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(module, call, file=sys.stderr, flush=True)
     start = time.time()
     child = subprocess.run(
-        [python, str(BENCH / script), do, name, json.dumps(request)],
+        [python, "-c", f"from process import *; from {module} import *; report({call})"],
+        cwd=BENCH,
         capture_output=True,
         text=True,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | (environment or {}),
     )
-    seconds = time.time() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if child.returncode:
-        raise RuntimeError(f"{script} {do} {name} failed: {child.stderr[-3000:]}")
-    report = json.loads(child.stdout.splitlines()[-1])
-    report["first_seconds"] = report.pop("first_done_at", start) - start
-    report["whole_seconds"] = seconds
-    report["cpu_seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return report
+        raise RuntimeError(f"{call} of {module} failed: {child.stderr[-3000:]}")
+    found = json.loads(child.stdout.splitlines()[-1])
+    return found | {"first_seconds": found.pop("first_done_at", start) - start}
 
 
-def child_main(trainers: dict[str, Callable], drawers: dict[str, Callable]) -> None:
-    """Do what the command line of `run_child` asks for, and print the report as the last line.
-
-    Args:
-        trainers: functions that make a `Contestant`.
-        drawers: functions that make a function from a number of pictures to the pictures.
-    """
-    do, name, request = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    settings = request.pop("settings", {})
-    if do == "train":
-        report(**train_some(trainers[name](**settings), **request))
-    elif do == "draw":
-        report(**draw_some(drawers[name](**settings), **request))
-    elif do == "quality":
-        contestant = trainers[name](seed=request["seed"], **settings)
-        report(**train_and_draw(contestant, name, **request))
-    else:  # nothing but what was imported
-        report()
-
-
-def report(**values) -> None:
-    """Print a child's last line: the values, its peak memory and the versions it ran on."""
-    versions = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    print(json.dumps({**values, "peak_megabytes": peak_megabytes(), "versions": versions}))
+def report(found: dict) -> None:
+    """Print a child's last line: what it found, its peak memory and the versions it ran on."""
+    versions = {package.name: package.version for package in distributions()}
+    versions = {name: versions[name] for name in PACKAGES if name in versions}
+    print(json.dumps({**found, "peak_megabytes": peak_megabytes(), "versions": versions}))
 
 
 def peak_megabytes() -> float:
@@ -111,27 +83,21 @@ def peak_megabytes() -> float:
 
 
 def train_some(contestant: Contestant, images: int) -> dict:
-    """Train on random pictures and return how long it took, and what the network is."""
-    size = (contestant.batch, contestant.image_size, contestant.image_size, 3)
-    batch = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
-    for number in range(WARM_UP):
+    """Train on random pictures and return how fast it was, and what the network is."""
+    size = (contestant.batch, contestant.size, contestant.size, 3)
+    batch = np.random.default_rng(SEED).uniform(-1, 1, size).astype(np.float32)
+    for _ in range(WARM_UP):
         contestant.train(batch, 0.0)
-        if number == 0:
-            first_done_at = time.time()
     steps = -(-images // contestant.batch)
-    start, cpu_start = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
     for _ in range(steps):
         contestant.train(batch, 0.0)
-    return {
-        "first_done_at": first_done_at,
-        "seconds": time.perf_counter() - start,
-        "loop_cpu_seconds": time.process_time() - cpu_start,
-        "images": steps * contestant.batch,
-        "batch": contestant.batch,
-        "image_size": contestant.image_size,
-        "parameters": contestant.parameters,
-        "multiply_adds": contestant.multiply_adds,
-    }
+    speed = steps * contestant.batch / (time.perf_counter() - start)
+    return {"images_per_second": speed, **sizes(contestant)}
+
+
+def sizes(contestant: Contestant) -> dict[str, int]:
+    return {name: value for name, value in contestant._asdict().items() if isinstance(value, int)}
 
 
 def draw_some(draw: Callable[[int], np.ndarray], pictures: int) -> dict:
@@ -143,13 +109,12 @@ def draw_some(draw: Callable[[int], np.ndarray], pictures: int) -> dict:
 
 
 def train_and_draw(
-    contestant: Contestant, name: str, *, scratch: str, minutes: float, pictures: int, seed: int
+    contestant: Contestant, name: str, scratch: str, minutes: float, pictures: int
 ) -> dict:
     """Train on scratch/cars.npy for some CPU minutes, draw from scratch/noise.npy, save uint8."""
-    cars = np.load(Path(scratch) / "cars.npy")
     noise = np.load(Path(scratch) / "noise.npy")[:pictures]
     start = time.perf_counter()
-    steps = train_for(contestant, cars, 60 * minutes, seed)
+    steps = train_for(contestant, np.load(Path(scratch) / "cars.npy"), 60 * minutes)
     seconds = time.perf_counter() - start
     drawn = {}
     for weights, images in contestant.draw(noise).items():
@@ -161,13 +126,13 @@ def train_and_draw(
     return {"steps": steps, "images": images, "train_seconds": seconds, "drawn": drawn}
 
 
-def train_for(contestant: Contestant, cars: np.ndarray, cpu_seconds: float, seed: int) -> int:
+def train_for(contestant: Contestant, cars: np.ndarray, cpu_seconds: float) -> int:
     """Train in epochs until this process has used so much CPU time; return the steps taken."""
     start = time.process_time()
     steps = epoch = 0
     while True:
         epoch += 1
-        order = np.random.default_rng([seed, 0, epoch]).permutation(len(cars))
+        order = np.random.default_rng([SEED, 0, epoch]).permutation(len(cars))
         for first in range(0, len(cars) - contestant.batch + 1, contestant.batch):
             used = time.process_time() - start
             if used >= cpu_seconds:
@@ -182,21 +147,13 @@ def in_batches(draw: Callable[[np.ndarray], np.ndarray], noise: np.ndarray) -> n
     return np.concatenate([draw(noise[first : first + DRAWN_AT_ONCE]) for first in firsts])
 
 
-def matrix_product_rate(library: str) -> float:
-    """Return how many billions of multiplications and additions a second this machine reaches."""
-    matrix = np.random.default_rng(0).random((MATRIX_SIZE, MATRIX_SIZE), np.float32)
+def matrix_product_rate(library: str) -> dict:
+    """Measure how many billions of multiplications and additions a second this machine reaches."""
+    matrix = np.random.default_rng(SEED).random((MATRIX_SIZE, MATRIX_SIZE), np.float32)
     if library == "torch":
         import torch
 
         matrix = torch.from_numpy(matrix)
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - start)
     # The fastest, since it stands for what the machine can do.
-    return 2 * MATRIX_SIZE**3 / min(seconds) / 1e9
-
-
-if __name__ == "__main__":
-    report(gigaflops=matrix_product_rate(sys.argv[2]))
+    seconds = min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=10))
+    return {"gigaflops": 2 * MATRIX_SIZE**3 / seconds / 1e9}

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from diffusion_core.page.machine import describe_machine
@@ -27,19 +27,30 @@ def read_results(name: str, folder: Path = RESULTS) -> dict:
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
-def keep_whole(parser: argparse.ArgumentParser, folder: Path) -> None:
-    """End the command where a part would replace what is recorded of the whole."""
-    if folder.resolve() == RESULTS.resolve():
-        parser.error("a part would replace the whole results; name another folder by --results.")
+def read_arguments(
+    known: Iterable[str], description: str, part: str | None = None, **options: dict
+) -> argparse.Namespace:
+    """Return which of `known` the command line names, or all, as `what`; and the options.
 
-
-def read_arguments(parser: argparse.ArgumentParser, benches: Iterable[str]) -> argparse.Namespace:
-    """Return the benches that the command line names, or all, and the options of the command."""
-    parser.add_argument("what", nargs="*", default=list(benches), help=", ".join(benches))
+    The option `part` measures a part alone, and so needs a folder of its own. For each of the
+    `options` come the settings of `add_argument`.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("what", nargs="*", default=list(known), help=", ".join(known))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
+    for name, settings in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     arguments = parser.parse_args()
-    # argparse's own `choices` refuses the default of `nargs="*"`.
-    for what in arguments.what:
-        if what not in benches:
-            parser.error(f"there is no bench {what!r}; expected some of {', '.join(benches)}.")
+    # argparse's own `choices` refuses to be given none.
+    if strangers := set(arguments.what) - set(known):
+        parser.error(f"there is no {', '.join(strangers)}; expected some of {', '.join(known)}.")
+    if part and getattr(arguments, part) and arguments.results.resolve() == RESULTS.resolve():
+        parser.error("a part would replace the whole results; name another folder by --results.")
     return arguments
+
+
+def run_benches(benches: dict[str, Callable], description: str, **options) -> None:
+    """Run what the command line names, each bench with the arguments; see `read_arguments`."""
+    arguments = read_arguments(benches, description, **options)
+    for what in arguments.what:
+        benches[what](arguments)

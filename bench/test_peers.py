@@ -7,81 +7,36 @@ file out, since that environment is not among the project's pins.
 """
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import growth
 import keras_peers
 import numpy as np
 import peers
-import process
 import pytest
-from article import make_article_model
+import recording
+from process import run_child
 
-from diffusion_core import make_model, predict
+from diffusion_core import make_model
 
 PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
-BENCH = Path(__file__).parent
 
 
-def peer(*command):
-    command = [PEER_PYTHON, *map(str, command)]
-    child = subprocess.run(command, capture_output=True, text=True, cwd=BENCH)
-    assert child.returncode == 0, child.stderr[-2000:]
-    return child.stdout
-
-
-def test_twin_computes_what_our_network_computes_at_the_same_cost(tmp_path):
-    """With random weights of a trained network's size, norms and biases included."""
+def test_networks_are_as_large_as_said_and_pytorch_brings_no_keras():
     ours = make_model()
-    random = np.random.default_rng(0)
-    for variable in ours.weights:
-        variable.assign(variable + random.normal(0, 0.1, variable.shape))
-    question = {
-        "image": random.standard_normal((4, 32, 32, 3), np.float32),
-        "level": random.random((4, 1), np.float32),
-        "next_level": random.random((4, 1), np.float32),
-    }
-    weights = {variable.path: np.asarray(variable) for variable in ours.weights}
-    np.savez(tmp_path / "in.npz", **question, **weights)
-    peer("torch_peers.py", "outputs", tmp_path / "in.npz", tmp_path / "out.npz")
-    twin = dict(np.load(tmp_path / "out.npz"))
-    expected = ours.predict(list(question.values()), verbose=0)
-    assert np.ptp(expected) > 1
-    np.testing.assert_allclose(twin["answer"], expected, atol=1e-4)
-    assert twin["parameters"] == ours.count_params()
-    assert twin["forward"] == 2 * keras_peers.multiply_adds(ours)
-    # The first layer asks for no gradient of the picture, so it is a little less.
-    passes = twin["forward_and_back"] / twin["forward"]
-    assert passes == pytest.approx(peers.OPERATIONS_A_STEP, rel=0.02)
-
-
-def test_diffusers_costs_about_our_operations_without_tensorflow():
-    code = (
-        "import sys, torch_peers as t; print(t.diffusers().multiply_adds, 'keras' in sys.modules)"
+    twin = run_child(
+        PEER_PYTHON, "torch_peers", "sizes(twin()) | {'keras': 'keras' in sys.modules}"
     )
-    operations, keras = peer("-c", code).split()
-    assert int(operations) == pytest.approx(keras_peers.multiply_adds(make_model()), rel=0.15)
-    assert keras == "False"
+    diffusers = run_child(PEER_PYTHON, "torch_peers", "sizes(diffusers())")
+    operations = keras_peers.multiply_adds(ours)
+    assert (twin["parameters"], twin["multiply_adds"]) == (ours.count_params(), operations)
+    assert diffusers["multiply_adds"] == pytest.approx(operations, rel=0.15)
+    assert not twin["keras"]
+    assert keras_peers.make_ddim_model().count_params() == 1_953_507
+    assert keras_peers.make_article_model().count_params() == pytest.approx(3.59e6, rel=0.001)
 
 
-def test_diffusers_draws_the_picture_that_the_noise_points_from():
-    """A network that knows the answer: `noise = (x - signal x0) / sqrt(1 - signal²)`."""
-    code = """if True:
-        import numpy as np, torch_peers as t
-        clean, noise = np.random.default_rng(0).standard_normal((2, 3, 4, 4, 3), np.float32) / 3
-        power, asked = t.DDPMScheduler().alphas_cumprod, []
-        def network(x, step):
-            asked.append(int(step))
-            return (x - power[step].sqrt() * t.to_torch(clean)) / (1 - power[step]).sqrt()
-        np.testing.assert_allclose(t.draw_diffusers(network, noise), clean, atol=1e-4)
-        assert len(asked) == 16 and asked[0] == 999
-    """
-    peer("-c", code)
-
-
-def test_ddim_draws_the_picture_that_the_noise_points_from():
+def test_ddim_starts_where_its_page_does_and_draws_what_the_noise_points_from():
     clean, noise = np.random.default_rng(0).standard_normal((2, 2, 4, 4, 3), np.float32)
     asked = []
 
@@ -95,66 +50,52 @@ def test_ddim_draws_the_picture_that_the_noise_points_from():
     assert asked[0] == pytest.approx(1 - 0.02**2, abs=1e-5)
 
 
-def test_networks_are_as_large_as_those_of_their_pages():
-    assert keras_peers.make_ddim_model(32).count_params() == 1_953_507
-    assert keras_peers.make_ddim_model(64).count_params() == 1_953_507
-    assert make_article_model().count_params() == pytest.approx(3.59e6, rel=0.001)
-
-
-def test_model_predict_draws_what_predict_draws(monkeypatch):
-    model = make_model()
-    monkeypatch.setattr(keras_peers, "make_model", lambda: model)
-    drawn = keras_peers.draw_by_model_predict()(2)
-    np.testing.assert_allclose(drawn, predict(model, 2), atol=1e-4)
-
-
 def test_heun_is_of_second_order_and_asks_as_often_as_said():
     """The ordinary differential equation `dx/dlevel = 0.5 x - 0.1` has an exact solution."""
     noise = np.array([[-1.0], [2.0]])
     exact = 0.2 + (noise - 0.2) * np.exp(-0.5)
-    calls = []
+    calls, errors = [], []
 
     def step(x, level, next_level):
         calls.append(level)
         return x + (level - next_level) * (0.1 - 0.5 * x)
 
-    def error(steps):
-        levels = np.linspace(1, 0, steps + 1)
-        return np.abs(growth.draw_heun(step, noise, levels) - exact).max()
-
-    assert error(16) / error(32) == pytest.approx(4, rel=0.1)
+    for steps in (16, 32):
+        drawn = growth.draw_heun(step, noise, np.linspace(1, 0, steps + 1))
+        errors.append(np.abs(drawn - exact).max())
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
     assert len(calls) == 31 + 63
     assert min(calls) > 0
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("training --only tyop", "training has no tyop; it has ours, "),
-        ("training --only ours", "name another folder by --results"),
-    ],
-)
-def test_a_part_does_not_replace_the_whole(line, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["peers.py", *line.split()])
+@pytest.mark.parametrize(("network", "measured"), [({}, "before"), ({"network": "other"}, "now")])
+def test_a_changed_network_is_measured_anew(network, measured, monkeypatch, tmp_path):
+    line = ["growth.py", "steps", "--pictures", "1", "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", line)
+    monkeypatch.setattr(growth.core, "load_cars", lambda split: None)
+    monkeypatch.setattr(growth.core, "predict", lambda *_, noise, **__: noise)
+    monkeypatch.setattr(growth, "draw_heun", lambda step, noise, levels: noise)
+    monkeypatch.setattr(growth, "compare", lambda *_: {"measured": "now"})
+    growth.main()
+    saved = recording.read_results("growth-steps", tmp_path) | network
+    rows = [row | {"measured": "before"} for row in saved["rows"]]
+    recording.write_results("growth-steps", rows, tmp_path, network=saved["network"])
+    growth.main()
+    found = recording.read_results("growth-steps", tmp_path)["rows"]
+    assert [row["measured"] for row in found] == [measured] * len(rows)
+
+
+def test_a_part_does_not_replace_the_whole(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers.py", "training", "--only", "ours"])
     with pytest.raises(SystemExit):
         peers.main()
-    assert message in capsys.readouterr().err
-
-
-def test_ours_follows_its_budget():
-    contestant = keras_peers.ours(batch=4, size=8, widths=(4,))
-    shares = []
-    noted = contestant._replace(train=lambda images, share: shares.append(share))
-    steps = process.train_for(noted, np.zeros((8, 8, 8, 3), np.float32), 0.05, seed=0)
-    assert steps == len(shares)
-    assert shares == sorted(shares)
-    assert 0 <= shares[0] < shares[-1] < 1
+    assert "name another folder by --results" in capsys.readouterr().err
 
 
 def test_peak_memory_is_the_childs_own_and_a_failing_child_says_why():
     held = np.ones(2**27)  # one gigabyte here, in the parent
-    found = process.run_child(PEER_PYTHON, "process.py", "rate", "numpy")
+    found = run_child(PEER_PYTHON, "process", "matrix_product_rate('numpy')")
     assert 50 < found["peak_megabytes"] < 500
     del held
     with pytest.raises(RuntimeError, match="nobody"):
-        process.run_child(PEER_PYTHON, "torch_peers.py", "train", "nobody", images=1)
+        run_child(PEER_PYTHON, "torch_peers", "train_some(nobody(), 1)")

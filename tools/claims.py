@@ -32,11 +32,9 @@ def claims() -> str:
     if len(machines) > 1:
         raise ValueError(f"{', '.join(files)} come from {machines}; record them on one machine.")
     speed = {row["what"]: row["images per second"] for row in training["rows"]}
-    drawn = {row["what"]: row for row in drawing["rows"] if row["pictures"] == 25}
-    again, first = (
-        {what: row[column] for what, row in drawn.items()}
-        for column in ("seconds to draw again", "seconds from the start until drawn")
-    )
+    drawn = [row for row in drawing["rows"] if row["pictures"] == 25]
+    again = {row["what"]: row["seconds to draw again"] for row in drawn}
+    first = {row["what"]: row["seconds from the start until drawn"] for row in drawn}
     # The best of a contestant's weights counts.
     rows = sorted(trained["rows"], key=lambda row: row["frechet distance"], reverse=True)
     after = {row["what"]: row for row in rows}
@@ -44,16 +42,10 @@ def claims() -> str:
         "{} {frechet distance:.1f} ({pictures:,} pictures)".format(name, **after[what])
         for what, name in PEERS.items()
     )
-    live = {row["what"].split(",")[0]: row["seconds"] for row in browser["rows"]}
-    generated, fewer, jpeg, floor = (
-        found["quality"][name]
-        for name in (
-            "generated",
-            "generated, the first 1,000",
-            "cars as JPEG, quality 75",
-            "real training cars",
-        )
-    )
+    (live,) = browser["rows"]
+    generated, fewer = (found["quality"][f"generated{n}"] for n in ("", ", the first 1,000"))
+    jpeg = found["quality"]["cars as JPEG, quality 75"]
+    floor = found["quality"]["real training cars"]
     far, equally_far = (
         row["frechet distance"] / jpeg["frechet distance"] for row in (generated, fewer)
     )
@@ -76,7 +68,7 @@ On {machines.pop()}
   compiling: {first["predict"]:.1f}, {first["model-predict"]:.1f} and {first["diffusers"]:.1f} s.
 - **After {after["ours"]["minutes"]:.0f} CPU minutes** of training from nothing, Fréchet distance
   (ours before the middle steps were asked for more often): {reached}.
-- **In the browser**, once loaded: 16 cars in 16 steps in {live["16 cars in 16 steps"]:.1f} s.
+- **In the browser**, once loaded: 16 cars in 16 steps in {live["seconds"]:.1f} s.
 - **Quality**: Fréchet distance to the held-out cars {generated["frechet distance"]:.2f}
   ({generated["pictures"]:,} pictures; {fewer["frechet distance"]:.2f} of the first
   {fewer["pictures"]:,}). That of {jpeg["pictures"]:,} real cars saved as JPEG of

@@ -36,19 +36,12 @@ def main() -> None:
     images, labels = load_all("train")
     model = make_classifier()
     steps = EPOCHS * (len(images) // BATCH_SIZE)
-    rule = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 10,
-        decay_steps=steps - steps // 5,
-        warmup_target=LEARNING_RATE,
-        warmup_steps=steps // 5,
-    )
+    warm_up = {"warmup_target": LEARNING_RATE, "warmup_steps": steps // 5}
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE / 10, steps - steps // 5, **warm_up)
+    optimizer = keras.optimizers.SGD(rate, 0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
     learner = keras.Model(model.input, model.output[1])
-    learner.compile(
-        keras.optimizers.SGD(rule, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=True,
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(optimizer, loss, metrics=["accuracy"], jit_compile=True)
     start, cpu = time.perf_counter(), time.process_time()
     for epoch in range(EPOCHS):
         learner.fit(*shuffled(images, labels, epoch), batch_size=BATCH_SIZE, verbose=2)
@@ -69,9 +62,8 @@ def main() -> None:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "machine": describe_machine(),
     }
-    text = json.dumps(about, indent=1) + "\n"
-    write_atomically(path.with_name("about.json"), text.encode())
-    print(text)
+    write_atomically(path.with_name("about.json"), (json.dumps(about, indent=1) + "\n").encode())
+    print(about)
 
 
 def load_all(split):

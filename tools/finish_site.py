@@ -1,8 +1,10 @@
 """Make the built site stand alone: nothing from elsewhere, light, and found by search engines.
 
-    python tools/finish_site.py _build/html
+    python tools/finish_site.py _build/live _build/html
 
-Runs after Jupyter Book and tools/live_site.py, once a build. It sets the mathematics in type with
+Runs after Jupyter Book, once a build. It fills every `<div data-live-generator></div>` and
+`<div data-live-forward></div>` with a recorded run, from the first folder, and brings what they
+need to draw: our scripts, the network and its runtime. It sets the mathematics in type with
 MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of
 the pages into files, gives every page a content security policy and a description, and writes
 sitemap.xml and 404.html. Nothing that the theme asks of other hosts is left.
@@ -17,8 +19,11 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
+from urllib.request import urlopen
 
 from bs4 import BeautifulSoup
 from fontTools import subset
@@ -27,11 +32,24 @@ from PIL import Image
 WEB = Path(__file__).parent.parent / "web"
 MATHJAX = WEB / "node_modules" / "mathjax"
 MATH_FONTS = MATHJAX / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
+RUNTIME = WEB / "node_modules" / "onnxruntime-web" / "dist"
+# One runtime for WebAssembly alone, and one that also knows WebGPU; web/live/worker.js chooses.
+RUNTIME_FILES = ["ort.wasm.min.mjs", "ort.jspi.min.mjs"]
+ENDINGS = ("mjs", "wasm", "jspi.mjs", "jspi.wasm")
+RUNTIME_FILES += [f"ort-wasm-simd-threaded.{ending}" for ending in ENDINGS]
+IMAGE_SHAPE = [32, 32, 3]
+NOTE = (
+    "This is a recorded run; scroll it sideways. The live version needs JavaScript, and a page "
+    "that comes from a web server rather than from a file: <code>make serve</code> is enough."
+)
+# The attribute of a box, its script, which recorded pictures it comes with, how wide, and of what.
+BOXES = (
+    ("data-live-generator", "generator.js", "draw-", 294, "Nine pictures turn from noise to cars"),
+    ("data-live-forward", "forward.js", "noise-", 160, "One drawn car turns into noise"),
+)
 PNG = "data:image/png;base64,"
 CARD = "_static/cars.png"
-CARD_WORDS = (
-    "A grid of one hundred small pictures, most of them cars, drawn by the book's own network"
-)
+CARD_WORDS = "One hundred small pictures, most of them cars, drawn by the book's own network"
 # Parts of the theme and of Jupyter Book by a piece of their address, and what on a page needs them.
 PARTS = {
     "scripts/fontawesome.js": None,  # icons come from the font, see `keep_used_icons`
@@ -64,8 +82,10 @@ NOT_FOUND = """
 """
 
 
-def main(site: Path) -> None:
+def main(live: Path, site: Path) -> None:
     """Finish every page of the site; exits with a sentence where it cannot."""
+    copy_live(live, site)
+    captions = json.loads((live / "recorded" / "captions.json").read_text())
     pages = {
         path: BeautifulSoup(path.read_text(), "html.parser")
         for path in sorted(site.rglob("*.html"))
@@ -75,16 +95,15 @@ def main(site: Path) -> None:
     figures.mkdir()
     # The page of the index is a small one, with nothing of its own.
     pages[site / "404.html"] = BeautifulSoup((site / "genindex.html").read_text(), "html.parser")
-    home = (
-        pages[site / "index.html"].find("link", rel="canonical")["href"].removesuffix("index.html")
-    )
+    start = pages[site / "index.html"].find("link", rel="canonical")["href"]
+    home = start.removesuffix("index.html")
     become_not_found(pages[site / "404.html"], urlsplit(home).path)
 
     typeset(pages, site)
     for path, soup in pages.items():
-        root = "../" * (len(path.relative_to(site).parts) - 1)
+        fill_boxes(soup, captions)
         drop_parts(soup)
-        move_figures(soup, path.parent, figures, root)
+        move_figures(soup, path, figures)
         name_controls(soup)
         describe(soup, home)
     keep_used_icons(pages, site / "_static")
@@ -93,6 +112,46 @@ def main(site: Path) -> None:
         path.write_text(str(soup))
     write_sitemap(pages, site)
     print(f"finished pages: {len(pages)}")
+
+
+def copy_live(live: Path, site: Path) -> None:
+    """Copy what the live boxes need to draw."""
+    target = site / "live"
+    shutil.copytree(WEB / "live", target)
+    shutil.copy(WEB / "offline.js", site)
+    shutil.copy(live / "model.onnx", target)
+    shutil.copytree(live / "recorded", target / "recorded")
+    # The package from npm comes without its licence; that for Python, of the same project, has it.
+    python = Path(find_spec("onnxruntime").origin).parent
+    licences = [python / "LICENSE", python / "ThirdPartyNotices.txt"]
+    (target / "ort").mkdir()
+    for file in (*(RUNTIME / name for name in RUNTIME_FILES), *licences):
+        shutil.copy(file, target / "ort")
+    # The page needs the sizes beforehand, since a server that compresses does not tell them.
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    sizes = {path.relative_to(target).as_posix(): path.stat().st_size for path in files}
+    about = {"image_shape": IMAGE_SHAPE, "bytes": sizes}
+    (target / "files.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def fill_boxes(soup: BeautifulSoup, captions: dict[str, str]) -> None:
+    """Put a recorded run into the boxes of a page, as a strip that scrolls without a script."""
+    live = soup.html["data-content_root"] + "live"
+    for attribute, script, prefix, width, words in BOXES:
+        figures = "\n".join(
+            f'<figure><img src="{live}/recorded/{name}" alt="{words}: {caption}" loading="lazy" '
+            f'width="{width}" height="{width}"><figcaption>{caption}</figcaption></figure>'
+            for name, caption in captions.items()
+            if name.startswith(prefix)
+        )
+        strip = (
+            f'<p class="live-note">{NOTE}</p>\n<div class="live-strip" tabindex="0" role="group" '
+            f'aria-label="{words}">\n{figures}</div>'
+        )
+        for box in soup.select(f"div[{attribute}]"):
+            box.append(BeautifulSoup(strip, "html.parser"))
+            box.insert_before(soup.new_tag("link", rel="stylesheet", href=f"{live}/live.css"))
+            box.insert_after(soup.new_tag("script", type="module", src=f"{live}/{script}"))
 
 
 def become_not_found(soup: BeautifulSoup, folder: str) -> None:
@@ -113,17 +172,11 @@ def become_not_found(soup: BeautifulSoup, folder: str) -> None:
 def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     """Replace the TeX of all pages by formulas in type, and add their style sheet and fonts."""
     places = [place for soup in pages.values() for place in soup.select("span.math, div.math")]
-    formulas = [
-        {"tex": place.get_text().strip()[2:-2], "display": place.name == "div"} for place in places
-    ]
+    tex = [place.get_text().strip()[2:-2] for place in places]
+    formulas = [{"tex": t, "display": p.name == "div"} for t, p in zip(tex, places, strict=True)]
     node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
-    answer = subprocess.run(
-        [node, WEB / "typeset.mjs"],
-        input=json.dumps(formulas),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=300,
-    )
+    asked = {"input": json.dumps(formulas), "stdout": subprocess.PIPE, "timeout": 300}
+    answer = subprocess.run([node, WEB / "typeset.mjs"], text=True, **asked)
     if answer.returncode:
         sys.exit("The mathematics could not be set in type; the reason stands above.")
     typed = json.loads(answer.stdout)
@@ -135,13 +188,10 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     shutil.copytree(MATH_FONTS, folder)
     shutil.copy(MATHJAX / "LICENSE", folder)
     (folder / "mathematics.css").write_text(typed["css"])
-    for path, soup in pages.items():
+    for soup in pages.values():
         if soup.select_one("mjx-container"):
-            root = "../" * (len(path.relative_to(site).parts) - 1)
-            sheet = soup.new_tag(
-                "link", rel="stylesheet", href=f"{root}mathematics/mathematics.css"
-            )
-            soup.head.append(sheet)
+            address = soup.html["data-content_root"] + "mathematics/mathematics.css"
+            soup.head.append(soup.new_tag("link", rel="stylesheet", href=address))
 
 
 def drop_parts(soup: BeautifulSoup) -> None:
@@ -160,20 +210,20 @@ def drop_parts(soup: BeautifulSoup) -> None:
         tag.decompose()
 
 
-def move_figures(soup: BeautifulSoup, folder: Path, figures: Path, root: str) -> None:
+def move_figures(soup: BeautifulSoup, page: Path, figures: Path) -> None:
     """Move pictures and the steppers' frames into files, and tell the size of every picture.
 
     A page is read while its pictures still come, and nothing jumps when they do.
     """
+    root = soup.html["data-content_root"]
     for number, image in enumerate(soup.select("article img")):
-        content = picture_content(image["src"], folder)
+        content = urlopen(urljoin(page.resolve().as_uri(), image["src"])).read()
         if image["src"].startswith(PNG):
             name = hashlib.sha256(content).hexdigest()[:16] + ".png"
             (figures / name).write_bytes(content)
             image["src"] = f"{root}figures/{name}"
         if not image.get("width"):
-            width, height = Image.open(io.BytesIO(content)).size
-            image["width"], image["height"] = width, height
+            image["width"], image["height"] = Image.open(io.BytesIO(content)).size
         if number > 0:
             image["loading"] = "lazy"
     for script in soup.select("article script:not([src])"):
@@ -182,13 +232,6 @@ def move_figures(soup: BeautifulSoup, folder: Path, figures: Path, root: str) ->
             (figures / name).write_text(script.string)
             script.string = ""
             script["src"], script["defer"] = f"{root}figures/{name}", ""
-
-
-def picture_content(address: str, folder: Path) -> bytes:
-    """Return the content of a picture inside the page or beside it."""
-    if address.startswith(PNG):
-        return base64.b64decode(address.removeprefix(PNG))
-    return (folder / address).read_bytes()
 
 
 def name_controls(soup: BeautifulSoup) -> None:
@@ -212,11 +255,10 @@ def describe(soup: BeautifulSoup, home: str) -> None:
     """Say what the page is about to search engines, and to those who are sent a link to it."""
     title = soup.title.string
     first = soup.select_one("article section > p")
-    words = " ".join(first.get_text().split()) if first else ""
+    words = first.get_text() if first else ""
+    words = textwrap.shorten(words, DESCRIPTION_LENGTH, placeholder=" …")
     if len(words) < 40:
         words = f"{title}: a page of a book you can run, about a diffusion model that draws cars."
-    if len(words) > DESCRIPTION_LENGTH:
-        words = words[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0].rstrip(",;:") + " …"
     canonical = soup.find("link", rel="canonical")
     about = {
         ("name", "description"): words,
@@ -234,16 +276,15 @@ def describe(soup: BeautifulSoup, home: str) -> None:
 
 
 def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
-    """Cut the theme's icon fonts down to the icons that pages, scripts and styles use."""
+    """Cut the theme's icon fonts down to the icons that pages, scripts and styles use.
+
+    fontTools cuts a font; which icons a theme uses no library knows.
+    """
     main_css = static / "styles" / "pydata-sphinx-theme.css"
     css = main_css.read_text()
     code = dict(re.findall(r'\.(fa-[\w-]+):before(?=[^{}]*\{content:"\\(\w+)"\})', css))
-    names = {
-        name
-        for soup in pages.values()
-        for tag in soup.select("[class*='fa-']")
-        for name in tag["class"]
-    }
+    icons = [tag for soup in pages.values() for tag in soup.select("[class*='fa-']")]
+    names = {name for tag in icons for name in tag["class"]}
     for script in static.glob("scripts/*.js"):
         if script.name != "fontawesome.js":
             names |= set(re.findall(r"fa-[\w-]+", script.read_text()))
@@ -254,13 +295,11 @@ def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
     used |= {ord(letter) for letter in re.findall("[\ue000-\uf8ff]", rules)}
 
     fonts = static / "vendor" / "fontawesome" / "webfonts"
-    options = subset.Options(flavor="woff")
+    asked = f"--unicodes={','.join(f'{code:x}' for code in sorted(used))}"
     for path in fonts.glob("*.ttf"):
-        font = subset.load_font(path, options)
-        subsetter = subset.Subsetter(options)
-        subsetter.populate(unicodes=used)
-        subsetter.subset(font)
-        subset.save_font(font, path.with_suffix(".woff"), options)
+        subset.main(
+            [str(path), asked, "--flavor=woff", f"--output-file={path.with_suffix('.woff')}"]
+        )
     address = r"url\((\S+?)\.woff2\) format\(\"woff2\"\),url\(\S+?\.ttf\) format\(\"truetype\"\)"
     main_css.write_text(re.sub(address, r'url(\1.woff) format("woff")', css))
     (static / "scripts" / "fontawesome.js.LICENSE.txt").rename(fonts / "LICENSE.txt")
@@ -280,14 +319,12 @@ def add_policy(soup: BeautifulSoup) -> None:
 
 
 def write_sitemap(pages: dict[Path, BeautifulSoup], site: Path) -> None:
-    """List every page that search engines may find, by its address on the web."""
-    # By hand, since sphinx-sitemap would be one more package for these few lines.
+    """List every page that search engines may find; sphinx-sitemap would be one more package."""
     links = [soup.find("link", rel="canonical") for soup in pages.values()]
     lines = [f"<url><loc>{link['href']}</loc></url>" for link in links if link]
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    text += '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
-    (site / "sitemap.xml").write_text(text + "\n".join(lines) + "\n</urlset>\n")
+    start = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+    (site / "sitemap.xml").write_text("\n".join([start, *lines, "</urlset>\n"]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -34,14 +34,10 @@ def main(new: str) -> None:
         sys.exit(f"URL is {new!r}; expected https://github.com/OWNER/NAME.")
     old = stated_url()
     for path in files_with_url():
-        text = path.read_text()
-        changed = text.replace(pages_url(old), pages_url(new))
-        changed = changed.replace(old.removeprefix("https://"), new.removeprefix("https://"))
-        # Colab's links name owner/name alone.
-        changed = changed.replace(
-            "colab.research.google.com/github/" + "/".join(old.split("/")[-2:]),
-            "colab.research.google.com/github/" + "/".join(new.split("/")[-2:]),
-        )
+        text = changed = path.read_text()
+        for form in ("https://{}.github.io/{}", "github.com/{}/{}", "google.com/github/{}/{}"):
+            before, after = (form.format(*url.split("/")[-2:]) for url in (old, new))
+            changed = changed.replace(before, after)
         if changed != text:
             path.write_text(changed)
             print(f"changed {path.relative_to(ROOT)}")

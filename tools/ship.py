@@ -31,14 +31,12 @@ CARD = ROOT / "tools" / "model-card.md"
 
 def main(weights_dir: Path) -> None:
     """Write every shipped file."""
-    latest = states.find_latest(weights_dir)
-    about = states.read_about(latest)
+    about = states.read_about(states.find_latest(weights_dir))
     history = about["history"]
     network = model.load_weights_dir(weights_dir)
     states.export(network, PRETRAINED / "small.safetensors")
-    for epoch in EARLIER_EPOCHS:
-        source = weights_dir / f"epoch-{epoch:03d}.safetensors"
-        shutil.copyfile(source, PRETRAINED / f"small-epoch-{epoch:03d}.safetensors")
+    for name in (f"epoch-{epoch:03d}.safetensors" for epoch in EARLIER_EPOCHS):
+        shutil.copyfile(weights_dir / name, PRETRAINED / f"small-{name}")
     content = json.dumps({"machine": describe_machine(), "history": history}, indent=1)
     write_atomically(PRETRAINED / "small-history.json", content.encode())
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
@@ -68,9 +66,8 @@ def main(weights_dir: Path) -> None:
 
 def unchanged_loss() -> float:
     """Return the loss, over one epoch of questions, of answering with the picture unchanged."""
-    (question, *_), answer = draw_batch(
-        data.normalize(data.load_cars()), schedule.linear_schedule(), seed=0, step=0
-    )
+    cars = data.normalize(data.load_cars())
+    (question, *_), answer = draw_batch(cars, schedule.linear_schedule(), seed=0, step=0)
     return float(abs(question - answer).mean())
 
 

@@ -9,11 +9,11 @@ Prints the versions and a line for each chapter; ends with 1 if one failed. Need
 Python, whose version every environment gets, and the cars as `load_cars` finds them: set
 CIFAR10_DIR where nothing can be downloaded.
 
-`oldest` and `newest` install the package from a built wheel, and run one chapter after the other in
-one folder outside the repository. `colab` leaves the installing to the first cell of each chapter,
-which gets the last commit of this repository; every chapter is a session of its own, on an empty
-machine. The reader declines Drive in chapter 1 and mounts it from chapter 2 on, so the cars and the
-weights of chapter 5 must reach later chapters by way of Drive alone.
+`oldest` and `newest` install the package from a built wheel, and run the chapters in one folder
+outside the repository. `colab` leaves the installing to the first cell of each chapter, which gets
+the last commit of this repository; every chapter is a session of its own, on an empty machine. The
+reader mounts Drive from chapter 2 on, so the cars and the weights of chapter 5 must reach later
+chapters by way of Drive alone.
 """
 
 import argparse
@@ -32,29 +32,13 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import set_url  # noqa: E402
 
-# Colab in August 2026, as far as the chapters use it.
-COLAB = (
-    "tensorflow==2.20.0",
-    "keras==3.13.2",
-    "numpy==2.1.3",
-    "matplotlib==3.10.0",
-    "ipywidgets==7.7.1",
-    "ipython==7.34.0",
-    "ipykernel<7",
-    "pillow==11.3.0",
-    "safetensors==0.8.0",
-    "tqdm==4.67.3",
-    "scikit-learn",
-    "filelock",
-)
-SHOWN = sorted({pin.split("==")[0].split("<")[0] for pin in COLAB} | {"prdc", "diffusion-core"})
 CONTENT = Path("/content")
 TIMEOUT_SECONDS = 900
 
 
 def main() -> int:
     """Build one environment, run the chapters in it, and return the exit code."""
-    parser = argparse.ArgumentParser(description="Run the chapters in a fresh environment.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("environment", choices=("colab", "oldest", "newest"))
     parser.add_argument("chapters", nargs="*", help="such as 01 05; all when none is named")
     options = parser.parse_args()
@@ -66,7 +50,8 @@ def main() -> int:
         python = install(options.environment, folder)
         run = in_colab if options.environment == "colab" else in_one_folder
         passed = run(python, folder, chapters)
-        show_versions(python)
+        subprocess.run([python, "--version"], check=True)
+        uv("pip", "list", "--python", python)  # the versions that the chapters met
     print(f"{options.environment}: {sum(passed)} of {len(passed)} passed")
     return 0 if chapters and all(passed) else 1
 
@@ -76,7 +61,7 @@ def install(environment: str, folder: Path) -> Path:
     python = folder / "venv" / "bin" / "python"
     uv("venv", "--quiet", "--seed", "--python", sys.executable, folder / "venv")
     if environment == "colab":
-        packages = COLAB
+        packages = ("--requirements", HERE / "colab.txt")
     else:
         # By way of the source archive, since a wheel built here could hold what was deleted.
         uv("build", "--quiet", "--out-dir", folder / "dist", ROOT)
@@ -93,23 +78,8 @@ def install(environment: str, folder: Path) -> Path:
 
 def uv(*arguments):
     """Run uv, and end with its own words where it fails."""
-    command = [sys.executable, "-m", "uv", *map(str, arguments)]
-    if subprocess.run(command, check=False).returncode:
-        sys.exit(f"failed: {' '.join(command)}")
-
-
-def show_versions(python: Path) -> None:
-    """Print the versions that the chapters met."""
-    code = """
-import importlib.metadata as metadata, platform, sys
-print("python", platform.python_version())
-for name in sys.argv[1:]:
-    try:
-        print(name, metadata.version(name))
-    except metadata.PackageNotFoundError:
-        print(name, "is not installed")
-"""
-    subprocess.run([python, "-c", code, *SHOWN], check=True)
+    if subprocess.run([sys.executable, "-m", "uv", *arguments]).returncode:
+        sys.exit(f"failed: uv {' '.join(map(str, arguments))}")
 
 
 def in_one_folder(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
@@ -119,7 +89,7 @@ def in_one_folder(python: Path, folder: Path, chapters: list[Path]) -> list[bool
 
 def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
     """Run every chapter in a session of its own, with Drive from chapter 2 on."""
-    drive = folder / "drive"
+    drive, mounted = folder / "drive", CONTENT / "drive"
     drive.mkdir()
     # Let every kernel load `google.colab` as Colab's do.
     profile = folder / "ipython" / "profile_default"
@@ -131,8 +101,6 @@ def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
         for chapter in chapters:
             # A new session is an empty machine; only Drive is what it was.
             session = folder / f"session-{chapter.stem}"
-            mounted = CONTENT / "drive"
-            shutil.rmtree(mounted, ignore_errors=True)
             use_drive = not chapter.name.startswith("01")
             environment = colab_surroundings(session, drive, folder / "ipython")
             done = execute(python, chapter, session / "content", environment, use_drive)
@@ -140,11 +108,10 @@ def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
                 print(f"{chapter.stem}: Drive is {'not ' if use_drive else ''}mounted")
                 done = False
             passed.append(done)
-        shutil.rmtree(CONTENT / "drive", ignore_errors=True)
-    names = sorted(str(path.relative_to(drive)) for path in drive.rglob("*") if path.is_file())
-    print("on Drive:", *names, sep="\n  ")
+            shutil.rmtree(mounted, ignore_errors=True)
+    print("on Drive:", *sorted(path for path in drive.rglob("*") if path.is_file()), sep="\n  ")
     if any(chapter.name.startswith("05") for chapter in chapters):
-        kept = any("weights/chapter-5/state-" in name for name in names)
+        kept = any(drive.rglob("weights/chapter-5/state-*"))
         print(f"weights of chapter 5 on Drive: {'yes' if kept else 'NO'}")
         passed.append(kept)
     return passed
@@ -184,23 +151,23 @@ def surroundings(folder: Path) -> dict[str, str]:
 
 def colab_surroundings(session: Path, drive: Path, ipython: Path) -> dict[str, str]:
     """Return the environment variables of one session in Colab."""
+    datasets = session / "keras" / "datasets"
     environment = surroundings(session) | {
         "IPYTHONDIR": str(ipython),
         "PYTHONPATH": str(HERE),
         "COLAB_DRIVE": str(drive),
         "XDG_CACHE_HOME": str(session / "cache"),
-        "KERAS_HOME": str(session / "keras"),
+        "KERAS_HOME": str(datasets.parent),
         # Let pip find the published repository here.
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
         "GIT_CONFIG_VALUE_0": set_url.stated_url(),
     }
-    folder = environment.get("CIFAR10_DIR")
-    if folder and folder != "stand-in":
+    if environment.get("CIFAR10_DIR") not in (None, "", "stand-in"):
         # In Colab nobody sets this; so it becomes a download that Keras left behind.
-        del environment["CIFAR10_DIR"]
-        (session / "keras" / "datasets").mkdir(parents=True)
-        (session / "keras" / "datasets" / "cifar-10-batches-py").symlink_to(Path(folder).resolve())
+        datasets.mkdir(parents=True)
+        folder = Path(environment.pop("CIFAR10_DIR")).resolve()
+        (datasets / "cifar-10-batches-py").symlink_to(folder)
     return environment
 
 
@@ -222,13 +189,11 @@ def execute(python, chapter, folder, environment, use_drive=False) -> bool:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    verdict = "FAIL" if result.returncode else "pass"
-    print(f"{chapter.stem}: {verdict}, {time.perf_counter() - start:.0f} s", flush=True)
-    if result.returncode:
-        print(result.stdout[-4000:], flush=True)
-    return result.returncode == 0
+    passed = result.returncode == 0
+    print(f"{chapter.stem}: {'pass' if passed else 'FAIL'}, {time.perf_counter() - start:.0f} s")
+    print("" if passed else result.stdout[-4000:], end="", flush=True)
+    return passed
 
 
 if __name__ == "__main__":

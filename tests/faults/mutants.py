@@ -22,7 +22,6 @@ import tomllib
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "diffusion_core"
@@ -32,22 +31,16 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["hypothesis", "keras", "pytest", "scipy.stats", "sklearn.neighbors"])
 
 
-class Mutant(NamedTuple):
-    """What is broken, and where: `old` stands once in the file, and `new` takes its place."""
+def mutants() -> list[dict[str, str]]:
+    """Return the rows of the table; raise `SystemExit` with all that do not apply.
 
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: str
-
-
-def mutants() -> list[Mutant]:
-    """Return the rows of the table; raise `SystemExit` with all that do not apply."""
+    What is broken, and where: `old` stands once in the file, and `new` takes its place.
+    """
     table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     found, faults = {}, []
     for heading, rows in table.items():
         file, tests = heading.split(" ", 1)
+        tests = re.sub(r"\S+\.py", r"tests/\g<0>", tests)
         text = (ROOT / PACKAGE / file).read_text()
         for name, (old, new) in rows.items():
             if name in found:
@@ -57,7 +50,7 @@ def mutants() -> list[Mutant]:
             else:
                 # A file that cannot be read as Python would be noticed by any test.
                 compile(text.replace(old, new), f"{file}, where {name}", "exec")
-            found[name] = Mutant(name, file, old, new, re.sub(r"\S+\.py", r"tests/\g<0>", tests))
+            found[name] = {"name": name, "file": file, "old": old, "new": new, "tests": tests}
     if faults:
         raise SystemExit("\n".join(faults))
     return list(found.values())
@@ -86,76 +79,47 @@ def work(copy: Path, words: list[str], log: Path) -> None:
 
 def first_failure(copy: Path, tests: str, seconds: float | None = None) -> str | None:
     """Return the first test that fails, or how else pytest ended; None if all tests pass."""
-    log = copy / "log"
     arguments = ["-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]
-    process = FORKS.Process(target=work, args=(copy, arguments, log))
+    process = FORKS.Process(target=work, args=(copy, arguments, copy / "log"))
     process.start()
     process.join(seconds)
     code = process.exitcode
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.join()
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+?\.py(?:::\w+)?)", log.read_text(), re.MULTILINE)
+    log = (copy / "log").read_text()
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?\.py(?:::\w+)?)", log, re.MULTILINE)
     if code == 0:
         return None
     if failed:
         return failed[1]
-    if code == 1 or code in (4, 5):
-        raise SystemExit(f"{tests} could not be run:\n{log.read_text()}")
+    if code in (1, 4, 5):
+        raise SystemExit(f"{tests} could not be run:\n{log}")
     return f"no end in {seconds:.0f} seconds" if code is None else f"exit code {code}"
 
 
 def make_copy(copy: Path) -> None:
     """Copy what git tracks, as it is now."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
+    for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
 
 
-def try_one(copy: Path, mutant: Mutant, limit: float) -> dict:
+def try_one(copy: Path, mutant: dict, limit: float) -> dict:
     """Return the mutant, what caught it, and after how many seconds."""
-    path = copy / PACKAGE / mutant.file
+    path = copy / PACKAGE / mutant["file"]
     whole = path.read_text()
-    path.write_text(whole.replace(mutant.old, mutant.new))
+    path.write_text(whole.replace(mutant["old"], mutant["new"]))
     began = time.monotonic()
-    try:
-        failed = first_failure(copy, mutant.tests, limit)
-    finally:
-        path.write_text(whole)
+    failed = first_failure(copy, mutant["tests"], limit)
+    path.write_text(whole)
     seconds = round(time.monotonic() - began, 1)
-    return mutant._asdict() | {"caught by": failed or NOT_CAUGHT, "seconds": seconds}
+    return {**mutant, "caught by": failed or NOT_CAUGHT, "seconds": seconds}
 
 
-def main(only: str, out: Path | None, limit: float, baseline: bool) -> int:
+def main() -> int:
     """Try the chosen mutants, print the table, and return the exit code."""
-    chosen = [mutant for mutant in mutants() if only in mutant.name]
-    known = json.loads(out.read_text()) if out and out.exists() else {}
-    caught = 0
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder).resolve()
-        make_copy(copy)
-        if baseline:
-            words = {word for mutant in chosen for word in shlex.split(mutant.tests)}
-            failed = first_failure(copy, " ".join(sorted(word for word in words if ".py" in word)))
-            if failed:
-                raise SystemExit(f"{failed} fails without any mutant.")
-        print("| what is broken | caught by | seconds |\n| --- | --- | --- |", flush=True)
-        for mutant in chosen:
-            row = known.get(mutant.name, {})
-            # A row that was edited since then is tried anew.
-            if not mutant._asdict().items() <= row.items():
-                row = known[mutant.name] = try_one(copy, mutant, limit)
-                if out:
-                    out.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
-            caught += row["caught by"] != NOT_CAUGHT
-            print(f"| {mutant.name} | {row['caught by']} | {row['seconds']} |", flush=True)
-    print(f"\n{caught} of {len(chosen)} mutants are caught.")
-    return 0 if caught == len(chosen) else 1
-
-
-if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="", help="those whose name holds this text")
     parser.add_argument("--out", type=Path, help="a JSON file to write to and to go on from")
@@ -164,4 +128,30 @@ if __name__ == "__main__":
     options = parser.parse_args()
     os.environ.setdefault("CIFAR10_DIR", "stand-in")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main(options.only, options.out, options.limit, not options.no_baseline))
+    chosen = [mutant for mutant in mutants() if options.only in mutant["name"]]
+    out, caught = options.out, 0
+    known = json.loads(out.read_text()) if out and out.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder).resolve()
+        make_copy(copy)
+        words = {
+            word for mutant in chosen for word in shlex.split(mutant["tests"]) if ".py" in word
+        }
+        if not options.no_baseline and (failed := first_failure(copy, " ".join(sorted(words)))):
+            raise SystemExit(f"{failed} fails without any mutant.")
+        print("| what is broken | caught by | seconds |\n| --- | --- | --- |", flush=True)
+        for mutant in chosen:
+            name, row = mutant["name"], known.get(mutant["name"], {})
+            # A row that was edited since then is tried anew.
+            if not mutant.items() <= row.items():
+                row = known[name] = try_one(copy, mutant, options.limit)
+                if out:
+                    out.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+            caught += row["caught by"] != NOT_CAUGHT
+            print(f"| {name} | {row['caught by']} | {row['seconds']} |", flush=True)
+    print(f"\n{caught} of {len(chosen)} mutants are caught.")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,9 +1,9 @@
 """A browser and a server for the built site. Without a Chromium these tests are skipped, loudly."""
 
-import gzip
 import os
 import re
 import shutil
+import sys
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,6 @@ NO_BROWSER = (
     "The browser tests did not run: there is no Chromium here. On Debian or Ubuntu "
     "'apt-get install chromium' brings it; elsewhere, CHROMIUM=/path/to/it names one."
 )
-LOUD = ("error", "warning")
 BASE = re.search(r"^  baseurl: (\S+)$", (ROOT / "_config.yml").read_text(), re.MULTILINE).group(1)
 # The book is served behind a path, as on GitHub Pages.
 PREFIX = urlsplit(BASE).path + "/"
@@ -42,24 +41,25 @@ class Handler(SimpleHTTPRequestHandler):
         elif not path.startswith(PREFIX) or Path(path).name in self.server.missing:
             self.send_error(404)
         elif Path(path).name in self.server.cut:
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"half of it")
+            self.send(200, b"half of it", length=1000)
         else:
             self.path = path.removeprefix(PREFIX.rstrip("/"))
             super().do_GET()
 
     def send_error(self, code, *words):
         """Send the book's own page where there is none, as GitHub Pages does."""
-        content = (SITE / "404.html").read_bytes()
+        self.send(code, (SITE / "404.html").read_bytes())
+
+    def send(self, code, content, length=None):
         self.send_response(code)
         self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(length or len(content)))
         self.end_headers()
         self.wfile.write(content)
 
     def end_headers(self):
+        # Every visit asks anew, so that a test decides what comes.
+        self.send_header("Cache-Control", "no-store")
         if self.path.endswith("js"):
             self.send_header("Content-Security-Policy", POLICY)
         super().end_headers()
@@ -69,6 +69,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """Serves the site; `down`, and `missing` and `cut` (names of files), can be set."""
+
     down = False
     missing = ()
     cut = ()
@@ -79,7 +81,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve():
-    """Serve the site on 127.0.0.1; `down`, and `missing` and `cut` (names of files), can be set."""
+    """Serve the site on 127.0.0.1."""
     server = Server(("127.0.0.1", 0), partial(Handler, directory=SITE))
     server.url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
     Thread(target=server.serve_forever, daemon=True).start()
@@ -90,7 +92,9 @@ def serve():
 
 @contextmanager
 def launch():
-    """Start the installed Chromium."""
+    """Start the installed Chromium; exits with a sentence where there is none."""
+    if CHROMIUM is None:
+        sys.exit(NO_BROWSER)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -118,12 +122,10 @@ def opening(browser, server):
 
         def hear(message):
             # The tests read canvases often, and the browser has advice about that.
-            if message.type in LOUD and "willReadFrequently" not in message.text:
+            if message.type in ("error", "warning") and "willReadFrequently" not in message.text:
                 page.complaints.append(message.text)
 
-        page.complaints = []
-        page.requested = []
-        page.refused = []
+        page.complaints, page.requested, page.refused = [], [], []
         context.route(lambda url: not url.startswith(server.url), lambda route: route.abort())
         context.on("request", lambda request: page.requested.append(request.url))
         context.on("requestfailed", lambda request: page.refused.append(request.url))
@@ -166,9 +168,3 @@ def load_pictures(page):
             return image.decode();
         }))"""
     )
-
-
-def weigh(page, server):
-    """Return how many bytes the requests of a page have brought, compressed with gzip."""
-    paths = {url.removeprefix(server.url).split("?")[0] for url in page.requested}
-    return sum(len(gzip.compress((SITE / (path or "index.html")).read_bytes())) for path in paths)

@@ -1,12 +1,11 @@
 """The live boxes in a real browser: the generator draws what Python draws, and survives readers."""
 
-import re
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import product
 
 import numpy as np
 import pytest
+from conftest import opening, serve
 from PIL import Image
 
 from diffusion_core import (
@@ -20,6 +19,7 @@ from diffusion_core.page import figures
 
 PAGE = "index.html?wasm"
 DOWNLOADS = (".wasm", ".onnx")
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 # Its calls leave the worker free to hear, as those on a graphics card do, and bear no company.
 FAKE_RUNTIME = """
 let calls = 0;
@@ -85,6 +85,15 @@ class Generator:
     def status(self):
         return self.box.locator(".live-status").inner_text()
 
+    def says(self, words):
+        self.box.locator(".live-status", has_text=words).wait_for()
+
+    def press(self, name):
+        self.box.get_by_role("button", name=name).click()
+
+    def follow(self, link):
+        self.page.evaluate("link => { location.hash = link; }", link)
+
     def step(self, step):
         self.slider.fill(str(step))
         return self.pixels()
@@ -122,9 +131,20 @@ def fake_runtime(page, failing_call=-1, script="ort.wasm.min.mjs"):
 
 @pytest.fixture
 def generator(open_page):
+    """A generator that has not loaded anything yet."""
     generator = Generator(open_page(PAGE))
     yield generator
     assert generator.page.complaints == []
+
+
+@pytest.fixture(scope="module")
+def live(browser):
+    """A generator that has drawn before, for tests that leave it whole."""
+    with serve() as server, opening(browser, server) as open_page:
+        generator = Generator(open_page(PAGE))
+        generator.draw(cars=1, steps=1)
+        yield generator
+        assert generator.page.complaints == []
 
 
 def assert_same_picture(drawn, images):
@@ -137,10 +157,9 @@ def assert_same_picture(drawn, images):
     assert difference.max() <= 2
 
 
-def test_noise_is_the_noise_of_python(open_page):
-    page = open_page(PAGE)
+def test_noise_is_the_noise_of_python(live):
     for seed, first in product((0, 1, 42, 2**32 - 1), (0, 7)):
-        noise = page.evaluate(
+        noise = live.page.evaluate(
             """async ([seed, first]) => {
                 const { gaussianNoise } = await import("./live/noise.js");
                 return Array.from(gaussianNoise(3, 3072, seed, first));
@@ -152,105 +171,131 @@ def test_noise_is_the_noise_of_python(open_page):
         np.testing.assert_array_max_ulp(np.array(noise, np.float32), expected, maxulp=1)
 
 
-def test_the_browser_draws_pythons_cars_at_every_step(generator, python):
-    generator.draw(seed=3, cars=5, steps=16)
+def test_the_browser_draws_pythons_cars_at_every_step(live, python):
+    live.draw(seed=3, cars=5, steps=16)
     states = python(5, seed=3)
     for step in (0, 1, 8, 15, 16):
-        assert_same_picture(generator.step(step), states[step])
+        assert_same_picture(live.step(step), states[step])
 
 
-def test_a_walk_between_two_seeds_is_that_of_chapter_6(generator, python):
-    generator.box.get_by_text("Walk to a second seed").click()
-    generator.draw(seed=5, cars=2, steps=4, to=6, way=35)
+def test_a_link_draws_the_walk_of_chapter_6_and_a_link_without_one_ends_it(live, python):
     share = np.float32(0.35)
     mix = np.cos(share * np.pi / 2) * gaussian_noise(2, seed=5)
     mix += np.sin(share * np.pi / 2) * gaussian_noise(2, seed=6)
-    assert_same_picture(generator.step(4), python(2, 4, noise=mix)[-1])
-    assert "35 % of the way to seed 6" in generator.status()
+    live.follow("#draw-seed-5-cars-2-steps-4-to-6-way-35")
+    live.says("Done: 2 cars from seed 5, 35 % of the way to seed 6 in 4 steps,")
+    assert_same_picture(live.pixels(), python(2, 4, noise=mix)[-1])
+    live.follow("#draw-seed-3-cars-1-steps-1")
+    live.says("Done: 1 car from seed 3 in 1 step,")
+    assert live.box.locator("[name=way]").input_value() == "0"
 
 
-def test_nothing_large_is_loaded_before_the_reader_asks_and_nothing_from_elsewhere(
-    generator, server
-):
-    requested = generator.page.requested
-    generator.page.wait_for_load_state("networkidle")
-    assert [url for url in requested if url.endswith(DOWNLOADS)] == []
-    requested.clear()
-    generator.draw(cars=1, steps=1)
-    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
-    assert [url for url in requested if url.endswith(DOWNLOADS)]
-    assert [url for url in requested if not url.startswith(server.url)] == []
-
-
-def test_before_that_a_recorded_run_can_be_scrubbed(generator, python):
-    states = python(9, seed=0)
-    # The last step is there first.
-    generator.page.wait_for_function("document.querySelector('canvas').width !== 300")
-    for step in (0, 9, 16):
-        with new_picture(generator.box):
-            generator.slider.fill(str(step))
-        recorded = generator.pixels()[..., :3].astype(int)
-        assert np.abs(recorded - figures.image_grid(states[step])).max() <= 2
-
-
-def test_a_double_click_draws_once(generator):
-    generator.page.evaluate(
+def test_a_double_click_draws_once_and_a_change_of_mind_ends_the_run(live, python):
+    live.page.evaluate(
         """() => {
-            window.asked = 0;
+            window.asked = window.told = 0;
             const post = Worker.prototype.postMessage;
             Worker.prototype.postMessage = function (request) {
-                window.asked++;
+                asked++;
+                if (request.steps === 64) this.addEventListener("message", ({ data }) => {
+                    if (data.run === request.run) told++;
+                });
                 post.call(this, request);
             };
         }"""
     )
-    generator.fill(cars=2, steps=8)
-    generator.button.dblclick()
-    generator.reaches("done")
-    assert generator.page.evaluate("window.asked") == 1
-    assert "2 cars from seed 1 in 8 steps" in generator.status()
-    assert generator.slider.get_attribute("max") == "8"
+    live.fill(seed=1, cars=2, steps=8)
+    live.button.dblclick()
+    live.says("Done: 2 cars from seed 1 in 8 steps")
+    assert live.page.evaluate("asked") == 1
+    live.fill(cars=25, steps=64)
+    live.button.click()
+    live.reaches("drawing")
+    live.draw(seed=9, cars=1, steps=2)
+    live.says("Done: 1 car from seed 9 in 2 steps")
+    live.page.wait_for_timeout(1000)  # nothing of the first run comes after it
+    assert_same_picture(live.pixels(), python(1, 2, seed=9)[-1])
+    assert live.slider.get_attribute("max") == "2"
+    # The worker dropped the first run, which would share the processor with the second.
+    assert live.page.evaluate("told") < 64
 
 
-def test_a_change_of_mind_while_loading_or_drawing_ends_the_run(generator, python):
-    for seed in (1, 2, 3):
-        generator.fill(seed=seed, cars=1, steps=2)
+def test_the_keyboard_is_enough_and_every_control_has_a_name(live):
+    keyboard = live.page.keyboard
+    live.fill(seed=1, cars=1, steps=4)
+    live.box.locator("[name=seed]").focus()
+    keyboard.press("ArrowUp")
+    keyboard.press("Enter")
+    live.says("Done: 1 car from seed 2")
+    live.slider.focus()
+    keyboard.press("ArrowLeft")
+    canvas = live.box.locator("canvas")
+    assert "3 of 4: noise level 0.25" in live.slider.get_attribute("aria-valuetext")
+    assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
+    for control in live.box.locator("input, button").all():
+        assert len(control.evaluate("e => (e.labels?.[0] ?? e).textContent")) > 2
+
+
+def test_a_drawing_can_be_downloaded_as_it_is_shown_and_shared_as_a_link(live):
+    live.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    live.draw(seed=8, cars=2, steps=3)
+    shown = live.pixels()
+    with live.page.expect_download() as download:
+        live.press("Download PNG")
+    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
+    saved = np.array(Image.open(download.value.path()).convert("RGBA"))
+    np.testing.assert_array_equal(saved, np.where(shown[..., 3:] == 0, 255, shown))
+    live.press("Copy link")
+    live.says("The link is copied")
+    link = live.page.evaluate("navigator.clipboard.readText()")
+    assert link.endswith("#draw-seed-8-cars-2-steps-3")
+    live.draw(seed=1)
+    live.follow("#" + link.split("#")[1])
+    live.says("Done: 2 cars from seed 8 in 3 steps")
+    np.testing.assert_array_equal(live.pixels(), shown)
+
+
+def test_a_number_out_of_range_or_missing_draws_nothing_and_is_shown(live):
+    live.draw(seed=1, cars=1, steps=1)
+    walk = live.box.get_by_text("Walk to a second seed")
+    for values, allowed in (({"cars": 26}, {"cars": 1}), ({"to": ""}, {"to": 2})):
+        walk.click()
+        live.fill(**values)
+        walk.click()
+        live.button.click()
+        assert live.box.get_attribute("data-state") == "done"
+        (name,) = values
+        assert live.box.locator(f"[name={name}]").is_visible()
+        assert live.page.evaluate("document.activeElement.name") == name
+        live.fill(**allowed)
+
+
+def test_before_anything_is_drawn_there_is_a_recorded_run_and_nothing_large_is_loaded(
+    generator, server, python
+):
+    requested = generator.page.requested
+    generator.page.wait_for_load_state("networkidle")
+    states = python(9, seed=0)
+    for step in (0, 9, 16):  # the last step is there first
+        with new_picture(generator.box):
+            generator.slider.fill(str(step))
+        recorded = generator.pixels()[..., :3].astype(int)
+        assert np.abs(recorded - figures.image_grid(states[step])).max() <= 2
+    # A walk that was chosen before anything was drawn belongs to its link, here copied by hand.
+    generator.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    generator.box.get_by_text("Walk to a second seed").click()
+    generator.fill(way=35)
+    generator.press("Copy link")
+    link = generator.box.get_by_label("Link to this drawing").input_value()
+    assert link.endswith("#draw-seed-1-cars-9-steps-16-to-2-way-35")
+    assert [url for url in requested if url.endswith(DOWNLOADS)] == []
+    for seed in (1, 2, 3):  # a change of mind while it loads
+        generator.fill(seed=seed, cars=1, steps=1, way=0)
         generator.button.click()
-    generator.reaches("done")
-    assert "from seed 3" in generator.status()
-    generator.fill(cars=25, steps=64)
-    generator.button.click()
-    generator.reaches("drawing")
-    generator.draw(seed=9, cars=1, steps=2)
-    assert "1 car from seed 9 in 2 steps" in generator.status()
-    expected = python(1, 2, seed=9)[-1]
-    assert_same_picture(generator.pixels(), expected)
-    generator.page.wait_for_timeout(1500)  # nothing of the first run comes after it
-    assert_same_picture(generator.pixels(), expected)
-    assert generator.slider.get_attribute("max") == "2"
-
-
-def test_the_worker_drops_a_run_that_a_newer_one_replaces(open_page):
-    """Otherwise the page would wait for, or share the processor with, what nobody asks for."""
-    old_steps, later = open_page(PAGE).evaluate(
-        """() => new Promise((resolve) => {
-            const worker = new Worker("live/worker.js", { type: "module" });
-            const ask = (run, cars, steps) => worker.postMessage(
-                { run, cars, steps, seed: 0, to: 0, way: 0, wasm: true });
-            const old = [];
-            worker.onmessage = ({ data: { run, type, step } }) => {
-                if (run === 1 && type === "state") old.push(step);
-                if (run === 1 && step === 1) ask(2, 1, 1);
-                if (run === 2 && type === "done") {
-                    const steps = old.at(-1);
-                    setTimeout(() => resolve([steps, old.at(-1) - steps]), 1000);
-                }
-            };
-            ask(1, 4, 64);
-        })"""
-    )
-    assert old_steps < 64
-    assert later == 0
+    generator.says("Done: 1 car from seed 3")
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    assert [url for url in requested if url.endswith(DOWNLOADS)]
+    assert [url for url in requested if not url.startswith(server.url)] == []
 
 
 def test_one_call_of_the_network_ends_before_another_begins(generator):
@@ -259,7 +304,7 @@ def test_one_call_of_the_network_ends_before_another_begins(generator):
     generator.button.click()
     generator.reaches("drawing")
     generator.draw(seed=9, steps=2)
-    assert "1 car from seed 9 in 2 steps" in generator.status()
+    generator.says("Done: 1 car from seed 9 in 2 steps")
 
 
 def test_a_run_that_fails_half_way_says_what_stays(generator):
@@ -286,31 +331,22 @@ def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
     assert generator.slider.get_attribute("max") == "4"
 
 
-RUNTIME = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]
-
-
-@pytest.mark.parametrize("name", ["worker.js", "model.onnx", *RUNTIME])
-def test_a_missing_file_is_said_and_the_recorded_run_stays(open_page, server, name):
-    server.missing = (name,)
+def test_a_file_that_does_not_come_is_said_until_it_is_there(open_page, server):
     generator = Generator(open_page(PAGE))
-    assert "missing on this site" in generator.fails()
-    assert generator.slider.get_attribute("max") == "16"
-    # Once the file is there, the same button works.
+    for name in ("worker.js", "model.onnx", *RUNTIME):
+        server.missing = (name,)
+        assert "missing on this site" in generator.fails(), name
     server.missing = ()
-    generator.draw(cars=1, steps=1)
-    assert generator.box.get_by_role("alert").inner_text() == ""
-
-
-def test_a_network_that_is_gone_is_said(open_page, server):
-    generator = Generator(open_page(PAGE))
+    for name in ("files.json", "model.onnx", *RUNTIME):
+        server.cut = (name,)
+        assert "Are you online?" in generator.fails(), name
+    server.cut = ()
     server.down = True
     assert "Are you online?" in generator.fails()
-
-
-@pytest.mark.parametrize("name", ["files.json", "model.onnx", *RUNTIME])
-def test_a_network_that_goes_in_the_middle_of_a_file_is_said(open_page, server, name):
-    server.cut = (name,)
-    assert "Are you online?" in Generator(open_page(PAGE)).fails()
+    assert generator.slider.get_attribute("max") == "16"  # the recorded run stays
+    server.down = False
+    generator.draw(cars=1, steps=1)
+    assert generator.box.get_by_role("alert").inner_text() == ""
 
 
 def test_a_page_that_was_used_works_offline(open_page, server):
@@ -322,24 +358,15 @@ def test_a_page_that_was_used_works_offline(open_page, server):
     generator.page.reload()
     generator.draw(cars=1, steps=2)
     np.testing.assert_array_equal(generator.pixels(), before)
-
-
-def test_offline_brings_the_version_of_a_file_that_is_asked_for(open_page, server):
-    page = open_page(PAGE)
-    page.evaluate(
+    # Of a file it brings the version that is asked for, and where that is not there, another.
+    fetched = generator.page.evaluate(
         """async () => {
-            await navigator.serviceWorker.register("offline.js");
-            await navigator.serviceWorker.ready;
             const cache = await caches.open("simple-diffusion");
             for (const v of [1, 2]) await cache.put(`a.css?v=${v}`, new Response(`version ${v}`));
+            return Promise.all([2, 3].map(async (v) => (await fetch(`a.css?v=${v}`)).text()));
         }"""
     )
-    page.reload()
-    server.down = True
-    fetched = page.evaluate(
-        "Promise.all([2, 3].map(async (v) => (await fetch(`a.css?v=${v}`)).text()))"
-    )
-    assert fetched == ["version 2", "version 1"]  # where that one is not there, another
+    assert fetched == ["version 2", "version 1"]
 
 
 def test_a_browser_without_webassembly_is_told(open_page):
@@ -356,78 +383,6 @@ def test_without_javascript_the_recorded_run_scrolls(open_page):
     page.get_by_text("needs JavaScript").wait_for()
 
 
-def test_the_keyboard_is_enough_and_every_control_has_a_name(generator):
-    keyboard = generator.page.keyboard
-    generator.fill(cars=1, steps=4)
-    generator.box.locator("[name=seed]").focus()
-    keyboard.press("ArrowUp")
-    keyboard.press("Enter")
-    generator.reaches("done")
-    assert "from seed 2" in generator.status()
-    generator.slider.focus()
-    keyboard.press("ArrowLeft")
-    canvas = generator.box.locator("canvas")
-    assert "3 of 4: noise level 0.25" in generator.slider.get_attribute("aria-valuetext")
-    assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
-    for control in generator.box.locator("input, button").all():
-        assert len(control.evaluate("e => (e.labels?.[0] ?? e).textContent")) > 2
-
-
-def test_a_drawing_can_be_shared_as_a_link_and_downloaded_as_it_is_shown(generator, open_page):
-    page = generator.page
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    generator.draw(seed=8, cars=2, steps=3)
-    shown = generator.pixels()
-    with page.expect_download() as download:
-        generator.box.get_by_role("button", name="Download PNG").click()
-    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
-    saved = np.array(Image.open(BytesIO(download.value.path().read_bytes())).convert("RGBA"))
-    np.testing.assert_array_equal(saved, np.where(shown[..., 3:] == 0, 255, shown))
-    generator.box.get_by_role("button", name="Copy link").click()
-    page.get_by_text("The link is copied").wait_for()
-    link = page.evaluate("navigator.clipboard.readText()")
-    assert link.endswith("#draw-seed-8-cars-2-steps-3")
-    other = Generator(open_page(PAGE + "#" + link.split("#")[1]))
-    other.reaches("done")
-    np.testing.assert_array_equal(other.pixels(), shown)
-
-
-def test_a_link_without_a_walk_ends_the_walk(generator):
-    for link, status in (
-        ("#draw-seed-1-cars-1-steps-1-to-2-way-50", "seed 1, 50 % of the way to seed 2 in 1 step,"),
-        ("#draw-seed-3-cars-1-steps-1", "seed 3 in 1 step,"),
-    ):
-        generator.page.evaluate("link => { location.hash = link; }", link)
-        generator.box.get_by_text(f"Done: 1 car from {status}").wait_for()
-    assert generator.box.locator("[name=way]").input_value() == "0"
-
-
-def test_a_link_can_be_copied_by_hand(generator):
-    generator.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
-    generator.box.get_by_role("button", name="Copy link").click()
-    field = generator.box.get_by_label("Link to this drawing")
-    assert re.search(r"#draw-seed-1-cars-9-steps-16$", field.input_value())
-    # A walk that was chosen before anything was drawn belongs to it.
-    generator.box.get_by_text("Walk to a second seed").click()
-    generator.fill(way=35)
-    generator.box.get_by_role("button", name="Copy link").click()
-    assert re.search(r"#draw-seed-1-cars-9-steps-16-to-2-way-35$", field.input_value())
-
-
-def test_a_number_out_of_range_or_missing_draws_nothing_and_is_shown(generator):
-    generator.fill(cars=26)
-    generator.button.click()
-    assert generator.box.get_attribute("data-state") == "idle"
-    walk = generator.box.get_by_text("Walk to a second seed")
-    walk.click()
-    generator.fill(cars=1, to="")
-    walk.click()
-    generator.button.click()
-    assert generator.box.get_attribute("data-state") == "idle"
-    assert generator.box.locator("[name=to]").is_visible()
-    assert generator.page.evaluate("document.activeElement.name") == "to"
-
-
 def test_less_motion_shows_the_first_and_the_last_step_only(open_page):
     generator = Generator(open_page(PAGE, reduced_motion="reduce"))
     generator.box.evaluate(
@@ -442,20 +397,7 @@ def test_less_motion_shows_the_first_and_the_last_step_only(open_page):
     assert generator.slider.get_attribute("max") == "5"
 
 
-@pytest.mark.parametrize("path", ["index.html", "06-sampling.html", "03-forward-noise.html"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_the_whole_box(open_page, path, scheme):
-    page = open_page(path, viewport={"width": 360, "height": 740}, color_scheme=scheme)
-    box = page.locator("[data-live-generator], [data-live-forward]")
-    box.locator("canvas").wait_for()
-    assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
-    edges = box.bounding_box()
-    assert 0 <= edges["x"] <= 360 - edges["width"]
-
-
-# --- chapter 3 -----------------------------------------------------------------------------------
-
-
+# Chapter 3.
 PHOTO = (200, 100, 50)
 
 
@@ -488,7 +430,9 @@ def photo(tmp_path):
     return tmp_path / "mine.png"
 
 
-def test_a_picture_of_the_reader_stays_in_the_browser_and_makes_way_for_a_car(forward, photo):
+def test_a_picture_of_the_reader_stays_in_the_browser_and_makes_way_for_a_car(
+    forward, photo, tmp_path
+):
     car = pixels_in(forward.box)
     forward.requested.clear()
     with new_picture(forward.box):
@@ -500,6 +444,9 @@ def test_a_picture_of_the_reader_stays_in_the_browser_and_makes_way_for_a_car(fo
         forward.box.locator("[name=picture]").select_option("drawn car 1")
     np.testing.assert_array_equal(pixels_in(forward.box), car)
     assert forward.box.locator("[name=file]").input_value() == ""
+    (tmp_path / "text.png").write_text("no picture")
+    forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "text.png")
+    forward.get_by_text("not a picture").wait_for()
 
 
 def test_a_slow_picture_does_not_take_the_place_of_a_car_chosen_later(forward, photo):
@@ -525,12 +472,6 @@ def test_a_slow_picture_does_not_take_the_place_of_a_car_chosen_later(forward, p
     )
     np.testing.assert_array_equal(pixels_in(forward.box), car)
     assert forward.box.locator("[name=picture]").input_value() == "1"
-
-
-def test_a_file_that_is_no_picture_is_refused(forward, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
-    forward.box.get_by_label("Or a picture of yours").set_input_files(tmp_path / "text.png")
-    forward.get_by_text("not a picture").wait_for()
 
 
 def test_drawn_cars_that_are_missing_are_said(open_page, server, photo):

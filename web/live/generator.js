@@ -1,6 +1,6 @@
 // The live generator: every `<div data-live-generator>` becomes a box that draws cars.
 //
-// The box holds a recorded run when the page comes (see tools/live_site.py). It stays in use until
+// The box holds a recorded run when the page comes (see tools/finish_site.py). It stays in use until
 // the reader draws, and comes back when the browser cannot.
 
 import { drawGrid, fit, setSize } from "./pixels.js";

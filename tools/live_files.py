@@ -1,0 +1,141 @@
+"""Make the files of the live boxes: the network for the browser, and a recorded run.
+
+    python tools/live_files.py _build/live
+
+model.onnx takes `image` float32 (n, height, width, channels), `noise_level` and `next_noise_level`
+float32 (n, 1), with any n, and gives `next_image`. Large weights are stored as float16, as they are
+shipped, and cast to float32 when the file is loaded. Exits with a sentence where it does not answer
+as Keras does. recorded/ holds draw-00.png to draw-16.png (nine cars of seed 0, from noise to
+finished), noise-00.png to noise-08.png (the first of them on its way back), cars.png (six finished
+cars side by side) and captions.json.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+import diffusion_core as core
+from diffusion_core.page.figures import image_grid, png_bytes
+from diffusion_core.runs.files import write_atomically
+
+TOLERANCE = 1e-4  # of pictures in [-1, 1]; a step of 1 in 255 is 8e-3
+LARGEST_FILE = 6_000_000
+# Below this many numbers a Cast costs more than it saves.
+FEWEST_NUMBERS = 256
+
+
+def main(folder: Path) -> None:
+    """Write the network, once it is found to be right, and the run."""
+    model = core.load_pretrained("small")
+    content = to_onnx(model).SerializeToString()
+    difference = largest_difference(model, content)
+    print(f"model.onnx: {len(content):,} bytes, largest difference to Keras {difference:.1e}")
+    # Written this way round, so that a difference that is not a number fails too.
+    if not difference <= TOLERANCE:
+        sys.exit(f"The network differs from that in Keras by more than {TOLERANCE:.0e}.")
+    if len(content) > LARGEST_FILE:
+        sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
+    write_atomically(folder / "model.onnx", content)
+    record(model, folder / "recorded")
+
+
+def to_onnx(model: keras.Model) -> onnx.ModelProto:
+    """Return a network of `make_model` as ONNX, float32 inside, large weights stored as float16."""
+    # Keras exports only a model that was called.
+    model([np.zeros((1, *shape[1:]), np.float32) for shape in model.input_shape])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        model.export(path, format="onnx", verbose=False)
+        exported = onnx.load(path)
+    _name_output(exported.graph, "next_image")
+    _name_batch_axis(exported.graph)
+    _halve_weights(exported.graph)
+    onnx.checker.check_model(exported)
+    return exported
+
+
+def largest_difference(model: keras.Model, content: bytes) -> float:
+    """Return the largest difference between Keras and the file over all 16 steps.
+
+    Every step is asked with both kinds of question: the next level, and the clean picture at once.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    differences = []
+    for step, (level, next_level) in enumerate(pairwise(core.linear_schedule().noise)):
+        # Another batch size each time, since the batch axis must be free.
+        n = 1 + step % 3
+        image = core.gaussian_noise(n, model.input_shape[0][1:], seed=step)
+        for then in (next_level, 0):
+            levels = [np.full((n, 1), a, np.float32) for a in (level, then)]
+            inputs = zip(
+                ("image", "noise_level", "next_noise_level"), (image, *levels), strict=True
+            )
+            (answer,) = session.run(["next_image"], dict(inputs))
+            differences.append(np.abs(answer - model.predict_on_batch([image, *levels])).max())
+    return float(np.max(differences))
+
+
+def _name_output(graph, name):
+    """Name the one output; Keras calls it output_0, and onnx has no function that renames."""
+    old = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = [name if output == old else output for output in node.output]
+    graph.output[0].name = name
+
+
+def _name_batch_axis(graph):
+    """Leave the batch axis free; onnx.tools.update_model_dims asks for every other size too."""
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+
+
+def _halve_weights(graph):
+    """Store large weights as float16, with a cast that the runtime carries out once, at loading.
+
+    The converters to float16 that libraries offer change the arithmetic too.
+    """
+    for weight in graph.initializer:
+        values, name = numpy_helper.to_array(weight), weight.name
+        if values.dtype == np.float32 and values.size >= FEWEST_NUMBERS:
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
+            cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+            graph.node.insert(0, cast)
+
+
+def record(model: keras.Model, folder: Path) -> None:
+    """Write the pictures of a run, and then their captions."""
+    captions = {}
+
+    def write(name, picture, caption):
+        write_atomically(folder / name, png_bytes(picture))
+        captions[name] = caption
+
+    states = core.predict_step(model, n=9, seed=0)
+    for step, (state, level) in enumerate(zip(states, core.linear_schedule().noise, strict=True)):
+        caption = f"Step {step} of 16: noise level {level:.2f}"
+        write(f"draw-{step:02d}.png", image_grid(state), caption)
+
+    cars = core.denormalize(states[-1, :6])
+    write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
+    clean = core.normalize(cars[0])
+    noise = core.gaussian_noise(1, clean.shape, seed=0)[0]
+    for number, level in enumerate(np.linspace(0, 1, 9, dtype=np.float32)):
+        noisy = (1 - level) * clean + level * noise
+        write(f"noise-{number:02d}.png", core.denormalize(noisy), f"Noise level {level:.2f}")
+
+    write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
