@@ -71,7 +71,7 @@ def load_images(
         return cifar10.search_sources(number, split)
     if str(source) == "stand-in":
         return cifar10.read_stand_in(number, split)
-    return cifar10.read_named_folder(Path(source), number, split)
+    return cifar10.read_named(Path(source), number, split)
 
 
 def PIXELS(name, value):
