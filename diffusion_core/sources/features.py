@@ -22,12 +22,10 @@ COMPARED = 1000  # as many as there are held-out cars
 
 
 def make_classifier() -> keras.Model:
-    """Build the classifier: float32 `(n, 32, 32, 3)` in [-1, 1] in, two outputs out.
+    """Build the classifier of float32 pictures `(n, 32, 32, 3)` in [-1, 1].
 
-    Returns:
-        A `keras.Model` whose outputs are the features, float32 `(n, 192)`, not negative (the
-        average over the 4×4 places of the last layer), and the ten logits in the order of
-        `LABELS`, float32 `(n, 10)`.
+    Its outputs are the features, float32 `(n, 192)`, not negative (the average over the 4×4 places
+    of the last layer), and the ten logits in the order of `LABELS`, float32 `(n, 10)`.
     """
     image = keras.Input((32, 32, 3), name="image")
     x = _convolve(image, 32, "stem")
@@ -57,11 +55,6 @@ def load_classifier() -> keras.Model:
         return states.load_averages(make_classifier(), states.read(path)[0], path)
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-@lru_cache(maxsize=1)
-def _inception():
-    return keras.applications.InceptionV3(include_top=False, pooling="avg")
 
 
 def PIXELS(name, value):
@@ -94,6 +87,11 @@ def inception_features(images: np.ndarray) -> np.ndarray:
     parts = np.split(images / np.float32(127.5) - 1, range(50, len(images), 50))
     larger = (keras.ops.image.resize(part, (299, 299), antialias=True) for part in parts)
     return np.concatenate([_inception().predict_on_batch(part) for part in larger])
+
+
+@lru_cache(maxsize=1)
+def _inception():
+    return keras.applications.InceptionV3(include_top=False, pooling="avg")
 
 
 FEATURES = {"classifier": classifier_features, "inception": inception_features}
