@@ -46,6 +46,7 @@ COLAB = (
     "tqdm==4.67.3",
     "scikit-learn",
     "filelock",
+    "pooch",
 )
 SHOWN = sorted({pin.split("==")[0].split("<")[0] for pin in COLAB} | {"prdc", "diffusion-core"})
 CONTENT = Path("/content")
