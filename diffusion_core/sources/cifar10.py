@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import warnings
+from contextlib import suppress
 from functools import partial
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from diffusion_core.runs.files import drive_dir, write_atomically
 from diffusion_core.sources.pretrained import PRETRAINED
@@ -43,7 +46,10 @@ DOWNLOADS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-TIMEOUT_SECONDS = 5  # of silence
+DOWNLOAD = """
+import pooch, sys
+pooch.retrieve(*sys.argv[1:], downloader=pooch.HTTPDownloader(timeout=5))
+"""
 PATIENCE_SECONDS = 1800  # for a whole download, which is 95 kB a second
 # No honest file comes near these: the archive has 163 MiB, a batch 30 MiB and 40,165 instructions.
 MOST_BYTES, MOST_BATCH_BYTES, MOST_INSTRUCTIONS = 2**28, 2**25, 100_000
@@ -129,17 +135,15 @@ def _parse_batch(content):
 
 def _read(place, numbers=range(10), splits=tuple(BATCH_FILES)):
     """Return the checked images of a folder or archive, by label and split."""
-    names = [name for split in splits for name in BATCH_FILES[split]]
-    try:
-        contents = zip(names, _batch_files(place, names), strict=True)
-        batches = {name: _parse_batch(content) for name, content in contents}
-    except Exception as error:  # a broken file may cause any
-        raise ValueError(f"{place} cannot be read as CIFAR-10: {error}.") from error
     found = {}
-    for number, split in product(numbers, splits):
-        parts = [batches[name] for name in BATCH_FILES[split]]
-        images = np.concatenate([images[labels == number] for images, labels in parts])
-        found[number, split] = _checked(images, number, split, place)
+    for split in splits:
+        try:
+            batches = [_parse_batch(file) for file in _batch_files(place, BATCH_FILES[split])]
+        except Exception as error:  # a broken file may cause any
+            raise ValueError(f"{place} cannot be read as CIFAR-10: {error}.") from error
+        for number in numbers:
+            images = np.concatenate([images[labels == number] for images, labels in batches])
+            found[number, split] = _checked(images, number, split, place)
     return found
 
 
@@ -206,20 +210,32 @@ def _write_cache(found):
 
 
 def _read_download(url):
+    """Download in a process of its own: whatever a server does, a process can be ended."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "cifar-10-python.tar.gz"
-        script = Path(__file__).with_name("download.py")
-        limits = (str(MOST_BYTES), str(TIMEOUT_SECONDS))
-        command = [sys.executable, script, url, ARCHIVE_SHA256, archive, *limits]
+        command = [sys.executable, "-c", DOWNLOAD, url, ARCHIVE_SHA256, "archive", folder]
+        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            child = subprocess.run(
-                command, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise TimeoutError(f"it was not whole after {PATIENCE_SECONDS} seconds") from None
+            _wait(child, Path(folder), url.split("/")[2])
+        finally:
+            child.kill()
+            _, messages = child.communicate()
         if child.returncode:
-            raise ConnectionError(child.stdout.strip())
-        return _read(archive)
+            raise ConnectionError(messages.strip().split("\n")[-1])
+        return _read(Path(folder, "archive"))
+
+
+def _wait(child, folder, host):
+    """Show how the folder grows; raise if it does so without end, or for too long."""
+    start, size = time.monotonic(), 0
+    with tqdm(desc=f"CIFAR-10 from {host}", total=170_498_071, unit="B", unit_scale=True) as bar:
+        while child.poll() is None:
+            time.sleep(0.1)
+            with suppress(FileNotFoundError):  # when it gets its last name
+                size = sum(file.stat().st_size for file in folder.iterdir())
+                bar.update(size - bar.n)
+            seconds = time.monotonic() - start
+            if size > MOST_BYTES or seconds > PATIENCE_SECONDS:
+                raise TimeoutError(f"{size} bytes came in {seconds:.0f} seconds, and no end")
 
 
 def search_sources(number: int, split: str) -> np.ndarray:
