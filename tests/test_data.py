@@ -411,6 +411,7 @@ def test_a_bad_download_is_listed_and_leaves_nothing(home, server, monkeypatch, 
     assert keras.startswith(f"- {home}/keras/datasets: ")
     assert download.startswith(f"- {url}: ")
     assert reason in download
+    assert "in 60 seconds" not in download
     assert last.startswith("Unpack a copy of CIFAR-10 and set CIFAR10_DIR to its folder")
     assert '"stand-in"' in last
     assert list(home.iterdir()) == []
@@ -443,12 +444,10 @@ def test_denormalize_clips_what_lies_outside_and_rounds_the_rest():
 
 
 def test_pixels_are_uint8_outside_and_finite_floats_inside():
-    for dtype in "fdl?":
-        with pytest.raises(TypeError, match=r"normalize got \w+; expected uint8 pixels"):
-            normalize(np.zeros((2, 4), dtype))
-    for dtype in "Bl?":
-        with pytest.raises(TypeError, match=r"denormalize got \w+; expected floats"):
-            denormalize(np.zeros((2, 4), dtype))
-    for value in (np.nan, np.inf, -np.inf):
+    with pytest.raises(TypeError, match="normalize got float32; expected uint8 pixels"):
+        normalize(np.zeros((2, 4), np.float32))
+    with pytest.raises(TypeError, match="denormalize got uint8; expected floats"):
+        denormalize(EVERY_PIXEL)
+    for value in (np.nan, -np.inf):
         with pytest.raises(ValueError, match="NaN or infinite"):
             denormalize(np.array([0.0, value]))

@@ -98,12 +98,9 @@ FEATURES = {"classifier": classifier_features, "inception": inception_features}
 
 
 def controls(training: np.ndarray, trucks: np.ndarray) -> dict[str, np.ndarray]:
-    """Return sets of uint8 pictures whose worth is known, to read the table of quality by.
+    """Return sets of pictures whose worth is known, to read the table of quality by.
 
-    Args:
-        training: uint8 `(n, 32, 32, 3)`, at least 1,000 real training cars; the first 1,000 are
-            used, as they are or spoilt.
-        trucks: uint8, real trucks.
+    They are made of the first 1,000 of uint8 `(n, 32, 32, 3)` real training cars, and of trucks.
     """
     random = np.random.default_rng(0)
     cars, copied = training[:COMPARED], training[:100]
