@@ -54,11 +54,11 @@ def test_the_bootstrap_has_no_bias_and_the_width_of_fresh_samples():
         random = np.random.default_rng(seed)
         return random.normal(size=(100, 3)), random.normal(size=(100, 3)) + 0.5
 
-    fresh = [kernel_distance(*sample(seed), draws=1)[0] for seed in range(200)]
-    ends = np.mean([kernel_distance(*sample(seed))[1:] for seed in range(10)], axis=0)
+    fresh = [kernel_distance(*sample(seed), draws=1)[0] for seed in range(400)]
+    ends = np.mean([kernel_distance(*sample(seed))[1:] for seed in range(40)], axis=0)
     spread = np.percentile(fresh, [2.5, 97.5])
-    assert ends.mean() == pytest.approx(spread.mean(), rel=0.25)
-    assert np.ptp(ends) == pytest.approx(np.ptp(spread), rel=0.25)
+    assert ends.mean() == pytest.approx(spread.mean(), rel=0.02)
+    assert np.ptp(ends) == pytest.approx(np.ptp(spread), rel=0.1)
 
 
 def test_precision_and_recall_of_clouds_whose_answer_is_plain():
@@ -69,6 +69,27 @@ def test_precision_and_recall_of_clouds_whose_answer_is_plain():
     half = precision_recall(CLOUD[CLOUD[:, 0] > 0], CLOUD)
     assert half["precision"] == 1
     assert half["recall"] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("measure", "rows", "columns", "complaint"),
+    [
+        (frechet_distance, 2, 3, r"shapes \(2, 6\) and \(200, 3\); expected as many columns"),
+        (frechet_distance, 1, 6, "1 and 200 rows; expected at least 2 and 2"),
+        (kernel_distance, 1, 6, "1 and 200 rows; expected at least 2 and 2"),
+        (precision_recall, 6, 6, "6 and 200 rows; expected at least 7 and 7"),
+    ],
+)
+def test_clouds_that_cannot_be_compared_are_refused(measure, rows, columns, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        measure(CLOUD[:rows], OTHER[:, :columns])
+
+
+def test_too_few_pictures_and_too_few_cars_are_refused():
+    with pytest.raises(ValueError, match="n is 999; expected a whole number from 1000"):
+        evaluate(make_model(), n=999)
+    with pytest.raises(ValueError, match="300 and 50 rows; expected at least 1 and 51"):
+        nearest_training(CLOUD, CLOUD[:50])
 
 
 def test_a_copy_is_nearer_than_a_third_of_the_mean_distance_to_the_next_fifty():
@@ -85,6 +106,8 @@ def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
     for found in evaluation.copying({"pictures": pictures}, training)["pictures"].values():
         assert found["nearest"].tolist() == [40, 107]
         assert found["copied"].all()
+        pairs = {(p["picture"], p["car"], p["mirrored"]) for p in evaluation.closest(found, 100)}
+        assert pairs == {(0, 40, False), (1, 7, True)}
 
 
 def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
@@ -168,24 +191,3 @@ def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypa
     expected = precision_recall(classifier_features(cars[:40]), classifier_features(cars[100:160]))
     assert row["pictures"] == 80
     assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("measure", "rows", "columns", "complaint"),
-    [
-        (frechet_distance, 2, 3, r"shapes \(2, 6\) and \(200, 3\); expected as many columns"),
-        (frechet_distance, 1, 6, "1 and 200 rows; expected at least 2 and 2"),
-        (kernel_distance, 1, 6, "1 and 200 rows; expected at least 2 and 2"),
-        (precision_recall, 6, 6, "6 and 200 rows; expected at least 7 and 7"),
-    ],
-)
-def test_clouds_that_cannot_be_compared_are_refused(measure, rows, columns, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        measure(CLOUD[:rows], OTHER[:, :columns])
-
-
-def test_too_few_pictures_and_too_few_cars_are_refused():
-    with pytest.raises(ValueError, match="n is 999; expected a whole number from 1000"):
-        evaluate(make_model(), n=999)
-    with pytest.raises(ValueError, match="300 and 50 rows; expected at least 1 and 51"):
-        nearest_training(CLOUD, CLOUD[:50])
