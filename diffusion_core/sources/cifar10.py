@@ -104,7 +104,7 @@ def _batch_files(place, names):
     content = _content(place, MOST_BYTES)
     if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
         raise ValueError(
-            "it is not the official archive, so it is not opened; unpack it and name the folder "
+            "expected the official archive, and no other is opened; unpack it and name the folder "
             "cifar-10-batches-py that comes out"
         )
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(content))) as archive:
@@ -124,10 +124,11 @@ def _parse_batch(content):
             pixels = max(pixels, text, key=len)
         elif instruction.name == "BININT1" and text == b"labels":
             labels.append(value)
-    sizes = (len(pixels), len(labels))
-    if sizes != (BATCH_SIZE * 3072, BATCH_SIZE) or max(labels) >= len(LABELS):
+    sizes, expected = (len(pixels), len(labels)), (BATCH_SIZE * 3072, BATCH_SIZE)
+    if sizes != expected or max(labels) >= len(LABELS):
         raise ValueError(
-            f"{len(pixels)} bytes of pixels and {len(labels)} labels are no batch of {BATCH_SIZE}"
+            f"a batch has {sizes[0]} bytes of pixels and {sizes[1]} labels; expected "
+            f"{expected[0]} and {expected[1]}, from 0 to 9"
         )
     images = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32)
     return images.transpose(0, 2, 3, 1), np.array(labels)
