@@ -50,19 +50,20 @@ def load_images(
     Args:
         label: a name of `LABELS`, or its number (0 to 9; 1 is *automobile*).
         split: "train" (5,000 images a label) or "test" (1,000).
-        source: a folder in the official `cifar-10-batches-py` layout; or "stand-in": about 1,000
-            cars drawn by this project's own network. When it is None, the environment variable
-            `CIFAR10_DIR` (same values) is used; when that is not set either, these are tried in
-            order: our own cache (on Google Drive when it is mounted), the cache of Keras, and the
-            addresses of `sources.cifar10.DOWNLOADS`.
+        source: a folder in the official `cifar-10-batches-py` layout, the official archive
+            `cifar-10-python.tar.gz`, or the folder in which one of them lies; or "stand-in": about
+            1,000 cars drawn by this project's own network. When it is None, the environment
+            variable `CIFAR10_DIR` (same values) is used; when that is not set either, these are
+            tried in order: our own cache (on Google Drive when it is mounted), the cache of Keras,
+            and the addresses of `sources.cifar10.DOWNLOADS`.
 
     Returns:
         uint8 `(n, 32, 32, 3)` in [0, 255]; the axes are image, height, width and channel (red,
         green, blue).
 
     Raises:
-        ValueError: content that is not CIFAR-10.
-        FileNotFoundError: a folder was named that is not there.
+        ValueError: content that is not CIFAR-10, or an archive that is not the official one.
+        FileNotFoundError: what was named is not there.
         ConnectionError: no source could be used; the text lists what was tried.
     """
     number = cifar10.LABELS.index(label) if isinstance(label, str) else label
@@ -71,7 +72,7 @@ def load_images(
         return cifar10.search_sources(number, split)
     if str(source) == "stand-in":
         return cifar10.read_stand_in(number, split)
-    return cifar10.read_named_folder(Path(source), number, split)
+    return cifar10.read_named(Path(source), number, split)
 
 
 def PIXELS(name, value):

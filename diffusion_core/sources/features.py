@@ -22,12 +22,10 @@ COMPARED = 1000  # as many as there are held-out cars
 
 
 def make_classifier() -> keras.Model:
-    """Build the classifier: float32 `(n, 32, 32, 3)` in [-1, 1] in, two outputs out.
+    """Build the classifier of float32 pictures `(n, 32, 32, 3)` in [-1, 1].
 
-    Returns:
-        A `keras.Model` whose outputs are the features, float32 `(n, 192)`, not negative (the
-        average over the 4×4 places of the last layer), and the ten logits in the order of
-        `LABELS`, float32 `(n, 10)`.
+    Its outputs are the features, float32 `(n, 192)`, not negative (the average over the 4×4 places
+    of the last layer), and the ten logits in the order of `LABELS`, float32 `(n, 10)`.
     """
     image = keras.Input((32, 32, 3), name="image")
     x = _convolve(image, 32, "stem")
@@ -57,11 +55,6 @@ def load_classifier() -> keras.Model:
         return states.load_averages(make_classifier(), states.read(path)[0], path)
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-@lru_cache(maxsize=1)
-def _inception():
-    return keras.applications.InceptionV3(include_top=False, pooling="avg")
 
 
 def PIXELS(name, value):
@@ -96,16 +89,18 @@ def inception_features(images: np.ndarray) -> np.ndarray:
     return np.concatenate([_inception().predict_on_batch(part) for part in larger])
 
 
+@lru_cache(maxsize=1)
+def _inception():
+    return keras.applications.InceptionV3(include_top=False, pooling="avg")
+
+
 FEATURES = {"classifier": classifier_features, "inception": inception_features}
 
 
 def controls(training: np.ndarray, trucks: np.ndarray) -> dict[str, np.ndarray]:
-    """Return sets of uint8 pictures whose worth is known, to read the table of quality by.
+    """Return sets of pictures whose worth is known, to read the table of quality by.
 
-    Args:
-        training: uint8 `(n, 32, 32, 3)`, at least 1,000 real training cars; the first 1,000 are
-            used, as they are or spoilt.
-        trucks: uint8, real trucks.
+    They are made of the first 1,000 of uint8 `(n, 32, 32, 3)` real training cars, and of trucks.
     """
     random = np.random.default_rng(0)
     cars, copied = training[:COMPARED], training[:100]

@@ -25,8 +25,8 @@ def ROWS(name, value):
 def at_least(*least):
     """Make the check that two clouds have as many columns, and each at least so many rows."""
 
-    def check(draws=0, **clouds):
-        one, other = (cloud for cloud in clouds.values() if isinstance(cloud, np.ndarray))
+    def check(draws=0, seed=0, **clouds):
+        one, other = clouds.values()
         if one.shape[1] != other.shape[1]:
             raise ValueError(
                 f"the rows have the shapes {one.shape} and {other.shape}; expected as many columns."
@@ -51,10 +51,8 @@ def kernel_distance(
     arXiv:1801.01401, section 4), without bias: pairs of a row with itself are left out, in every
     bootstrap draw too. It may therefore fall below zero for equal clouds.
 
-    Args:
-        features, reference: floats `(n, d)` and `(m, d)`, at least two rows each.
-        draws: bootstrap draws, each of both clouds with replacement; at most 100,000.
-        seed: of these draws.
+    The clouds are floats `(n, d)` and `(m, d)`, of at least two rows. Each of the `draws` of the
+    bootstrap, at most 100,000, draws from both with replacement, and `seed` says which.
     """
     random, d = np.random.default_rng(seed), features.shape[1]
     # Row 0 counts every picture once; the others count how often a bootstrap draw took it.

@@ -10,8 +10,6 @@ from pathlib import Path
 def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
     """Show the reader's Drive below `mountpoint`; refuse and repeat as Colab does."""
     mountpoint = Path(mountpoint)
-    if " " in str(mountpoint):
-        raise ValueError("Mountpoint must not contain a space.")
     if not mountpoint.parent.is_dir():
         raise ValueError("Mountpoint must be in a directory that exists")
     if (mountpoint / "MyDrive").is_dir() and not force_remount:
