@@ -12,7 +12,6 @@ measures the pictures: results/growth-steps.json; it passes over rows of this ne
 already.
 """
 
-import hashlib
 from functools import partial
 from itertools import pairwise
 
@@ -24,7 +23,7 @@ from recording import read_results, run_benches, write_results
 import diffusion_core as core
 from diffusion_core.evaluation import compare
 from diffusion_core.runs.devices import predict_on_batch
-from diffusion_core.sources.pretrained import PRETRAINED
+from diffusion_core.sources.pretrained import weights_digest
 
 SETTINGS = [{"batch": batch} for batch in (16, 32, 64, 128, 256)]
 SETTINGS += [{"size": 64}, {"widths": (16, 32, 64)}, {"widths": (64, 128, 256)}]
@@ -67,8 +66,7 @@ def steps(arguments) -> None:
     noise = core.gaussian_noise(arguments.pictures)
     runs = {("Euler", k): k for k in (*EULER_STEPS, *(2 * k - 1 for k in HEUN_STEPS))}
     runs |= {("Heun", k): 2 * k - 1 for k in HEUN_STEPS}
-    weights = (PRETRAINED / "small.safetensors").read_bytes()
-    network = hashlib.sha256(weights).hexdigest()[:12]
+    network = weights_digest(model)
     saved = read_results("growth-steps", arguments.results)
     # Rows of another network say nothing about this one.
     rows = saved["rows"] if saved.get("network") == network else []

@@ -7,6 +7,7 @@ _HOMES = {
     "schedule": "Schedule cosine_schedule ddpm_schedule linear_schedule",
     "forward": "forward_noise gaussian_noise",
     "model": "load_pretrained make_model",
+    "guidance": "guided",
     "training": "compile_model draw_batch train train_one",
     "sampling": "predict predict_step",
     "sources.pretrained": "load_history",

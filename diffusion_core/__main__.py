@@ -48,7 +48,12 @@ def _parser():
 
     count, seed, path = _option(COUNT, int), _option(SEED, int), _option(PATH)
     steps, minutes = _option(TIMESTEPS, int), _option(number(YEAR), float)
-    weights = {"default": "small", "help": "a shipped network or a folder (small)"}
+
+    def add_network(add):
+        add("--weights", default="small", help="a shipped network or a folder (small)")
+        text = "draw away from a weaker network, so strongly (1: not at all)"
+        add("--guidance", type=_option(number(100), float), help=text)
+        add("--guide", help="the weaker network; small has one of its own")
 
     add = command(train)
     add("--epochs", type=count, required=True, help="the last epoch of the run")
@@ -63,11 +68,11 @@ def _parser():
     add("--n", type=count, default=25, help="how many cars (25)")
     add("--steps", type=steps, default=16, help="steps from noise to car (16)")
     add("--seed", type=seed, default=0, help="same seed, same cars (0)")
-    add("--weights", **weights)
+    add_network(add)
     add("--out", type=_file(".png", ".npy"), required=True, help="a grid (.png) or pixels (.npy)")
 
     add = command(evaluate)
-    add("--weights", **weights)
+    add_network(add)
     add("--n", type=count, default=5000, help="how many cars (5000)")
     add("--seed", type=seed, default=0, help="of the drawn cars (0)")
     names = ("classifier", "inception")
@@ -143,14 +148,15 @@ def train(images, devices, weights_dir, seed, **options):
     training.train(network, cars, **options)
 
 
-def sample(n, steps, seed, weights, out):
+def sample(n, steps, seed, weights, guidance, guide, out):
     """Draw cars from noise.
 
     python -m diffusion_core sample --out cars.png                     # 25 cars in one picture
+    python -m diffusion_core sample --guidance 3 --out better.png      # away from a weaker self
     python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy   # uint8 (1000, 32, 32, 3)
     python -m diffusion_core sample --weights weights --out mine.png   # your own latest weights
     """
-    network = _load(weights)
+    network, _ = _load(weights, guidance, guide)
 
     import numpy as np
 
@@ -167,13 +173,13 @@ def sample(n, steps, seed, weights, out):
     print(f"{n} cars are in {str(out)!r}")  # a name may hold bytes that are no text
 
 
-def evaluate(weights, n, seed, features, out):
+def evaluate(weights, guidance, guide, n, seed, features, out):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
     """
-    network = _load(weights)
+    network, about = _load(weights, guidance, guide)
 
     from diffusion_core import evaluation
     from diffusion_core.page.machine import describe_machine
@@ -183,11 +189,26 @@ def evaluate(weights, n, seed, features, out):
     found = evaluation.evaluate(network, n, seed, features=features)
     print(as_table(found))
     if out:
-        content = {"weights": weights, "machine": describe_machine(), **found}
+        content = {**about, "machine": describe_machine(), **found}
         write_atomically(out, json.dumps(content, indent=1).encode())
 
 
-def _load(weights):
+def _load(weights, guidance, guide):
+    """Return the network that the options name, guided or not, and what results say of it."""
+    from diffusion_core.guidance import guided
+    from diffusion_core.sources.pretrained import GUIDE, weights_digest
+
+    network, asked = _network(weights), (guidance, guide) != (None, None)
+    if asked and weights != "small" and not guide:
+        raise ValueError(f"{weights} has no guide of its own; name a weaker network by --guide.")
+    if asked:
+        guidance, guide = 3.0 if guidance is None else guidance, guide or GUIDE
+        network = guided(network, _network(guide), guidance)
+    about = {"weights": weights, "guide": guide, "guidance": guidance}
+    return network, about | {"network": weights_digest(network)}
+
+
+def _network(weights):
     from diffusion_core import model
 
     try:

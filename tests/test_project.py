@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import diffusion_core
+from diffusion_core.page.notebook import recorded
+from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "diffusion_core"
@@ -29,6 +31,14 @@ def test_the_shipped_network_comes_from_one_run_to_its_end():
     assert history["learning_rate"] == pytest.approx(rates, abs=1e-9)
     card = (ROOT / "diffusion_core" / "pretrained" / "README.md").read_text()
     assert f"train --epochs {history['epoch'][-1]} " in card
+
+
+def test_the_results_shown_belong_to_the_shipped_weights():
+    strong, weak = (diffusion_core.load_pretrained(name) for name in ("small", GUIDE))
+    measured = {"evaluation": strong, "evaluation-guided": diffusion_core.guided(strong, weak)}
+    measured |= {"guidance": strong, "growth-steps": strong}
+    for name, network in measured.items():
+        assert recorded(name)["network"] == weights_digest(network), name
 
 
 def test_the_stated_url_is_the_only_one():

@@ -9,10 +9,22 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from diffusion_core import data, evaluation, make_model, model, sampling, training
+from diffusion_core import (
+    data,
+    evaluation,
+    guided,
+    linear_schedule,
+    load_pretrained,
+    make_model,
+    model,
+    predict,
+    sampling,
+    training,
+)
 from diffusion_core.__main__ import _parser, main
 from diffusion_core.runs import states
 from diffusion_core.sources.features import FLOOR
+from diffusion_core.sources.pretrained import weights_digest
 
 
 def run(line):
@@ -87,7 +99,9 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
     assert "| real training cars | 1,000 | 2.000 | 1.0 |" in printed
     assert "| held-out cars | 0.10% |" in printed
     written = json.loads(Path("evaluation.json").read_text())
-    assert written.items() >= {"weights": "small", **found}.items()
+    digest = weights_digest(load_pretrained())
+    expected = {"weights": "small", "guide": None, "guidance": None, "network": digest}
+    assert written.items() >= {**expected, **found}.items()
     assert "processor" in written["machine"]
 
 
@@ -97,6 +111,10 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
         ("evaluate --n 999", "n is 999; expected a whole number from 1000"),
         ("sample --n 4000000000 --out cars.png", "n is 4000000000, which makes"),
         ("sample --weights huge --out cars.png", "there is no network 'huge'; expected one of"),
+        (
+            "sample --weights small-epoch-005 --guidance 3 --out a.png",
+            "small-epoch-005 has no guide",
+        ),
         ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
         ("sample --weights file --out cars.png", "there is no network 'file'"),
         ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
@@ -177,6 +195,20 @@ def test_the_seed_and_the_number_of_steps_reach_the_sampler(monkeypatch, tmp_pat
     assert run("sample --n 7 --steps 32 --seed 9 --out cars.npy") == 0
     assert run("sample --out cars.npy") == 0
     assert asked == [(7, 32, 9), (25, 16, 0)]
+
+
+def test_guidance_takes_the_guide_that_is_named_or_the_one_that_is_shipped(tmp_path):
+    def draw(options):
+        assert run(f"sample --n 2 --steps 2 {options} --out {tmp_path}/cars.npy") == 0
+        return np.load(tmp_path / "cars.npy")
+
+    by_default = draw("--guidance 3")
+    pair = guided(load_pretrained(), load_pretrained("small-epoch-100"), 3)
+    schedule = linear_schedule(2)
+    np.testing.assert_array_equal(by_default, data.denormalize(predict(pair, 2, schedule)))
+    np.testing.assert_array_equal(draw("--guide small-epoch-100"), by_default)
+    assert not np.array_equal(draw("--guide small-epoch-005 --guidance 3"), by_default)
+    np.testing.assert_array_equal(draw("--guidance 1"), draw(""))
 
 
 def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(

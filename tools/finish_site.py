@@ -4,7 +4,7 @@
 
 Runs after Jupyter Book, once a build. It fills every `<div data-live-generator></div>` and
 `<div data-live-forward></div>` with a recorded run, from the first folder, and brings what they
-need to draw: our scripts, the network and its runtime. It sets the mathematics in type with
+need to draw: our scripts, the networks and their runtime. It sets the mathematics in type with
 MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of
 the pages into files, gives every page a content security policy and a description, and writes
 sitemap.xml and 404.html. Nothing that the theme asks of other hosts is left.
@@ -119,7 +119,8 @@ def copy_live(live: Path, site: Path) -> None:
     target = site / "live"
     shutil.copytree(WEB / "live", target)
     shutil.copy(WEB / "offline.js", site)
-    shutil.copy(live / "model.onnx", target)
+    for name in ("strong.onnx", "weak.onnx"):
+        shutil.copy(live / name, target)
     shutil.copytree(live / "recorded", target / "recorded")
     # The package from npm comes without its licence; that for Python, of the same project, has it.
     python = Path(find_spec("onnxruntime").origin).parent

@@ -1,13 +1,13 @@
-"""Make the files of the live boxes: the network for the browser, and a recorded run.
+"""Make the files of the live boxes: the networks for the browser, and a recorded run.
 
     python tools/live_files.py _build/live
 
-model.onnx takes `image` float32 (n, height, width, channels), `noise_level` and `next_noise_level`
-float32 (n, 1), with any n, and gives `next_image`. Large weights are stored as float16, as they are
-shipped, and cast to float32 when the file is loaded. Exits with a sentence where it does not answer
-as Keras does. recorded/ holds draw-00.png to draw-16.png (nine cars of seed 0, from noise to
-finished), noise-00.png to noise-08.png (the first of them on its way back), cars.png (six finished
-cars side by side) and captions.json.
+strong.onnx, and weak.onnx by which it is guided, take `image` float32 (n, height, width, channels),
+`noise_level` and `next_noise_level` float32 (n, 1), with any n, and give `next_image`. Large
+weights are stored as float16, as they are shipped, and cast to float32 when the file is loaded.
+Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
+draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the
+first of them on its way back), cars.png (six finished cars side by side) and captions.json.
 """
 
 import json
@@ -28,6 +28,7 @@ from onnx import numpy_helper
 import diffusion_core as core
 from diffusion_core.page.figures import image_grid, png_bytes
 from diffusion_core.runs.files import write_atomically
+from diffusion_core.sources.pretrained import GUIDE
 
 TOLERANCE = 1e-4  # of pictures in [-1, 1]; a step of 1 in 255 is 8e-3
 LARGEST_FILE = 6_000_000
@@ -36,18 +37,19 @@ FEWEST_NUMBERS = 256
 
 
 def main(folder: Path) -> None:
-    """Write the network, once it is found to be right, and the run."""
-    model = core.load_pretrained("small")
-    content = to_onnx(model).SerializeToString()
-    difference = largest_difference(model, content)
-    print(f"model.onnx: {len(content):,} bytes, largest difference to Keras {difference:.1e}")
-    # Written this way round, so that a difference that is not a number fails too.
-    if not difference <= TOLERANCE:
-        sys.exit(f"The network differs from that in Keras by more than {TOLERANCE:.0e}.")
-    if len(content) > LARGEST_FILE:
-        sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
-    write_atomically(folder / "model.onnx", content)
-    record(model, folder / "recorded")
+    """Write the networks, once they are found to be right, and the run."""
+    strong, weak = core.load_pretrained("small"), core.load_pretrained(GUIDE)
+    for name, model in (("strong.onnx", strong), ("weak.onnx", weak)):
+        content = to_onnx(model).SerializeToString()
+        difference = largest_difference(model, content)
+        print(f"{name}: {len(content):,} bytes, largest difference to Keras {difference:.1e}")
+        # Written this way round, so that a difference that is not a number fails too.
+        if not difference <= TOLERANCE:
+            sys.exit(f"The network differs from that in Keras by more than {TOLERANCE:.0e}.")
+        if len(content) > LARGEST_FILE:
+            sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
+        write_atomically(folder / name, content)
+    record(core.guided(strong, weak), folder / "recorded")
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:

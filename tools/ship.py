@@ -3,9 +3,10 @@
     python tools/ship.py WEIGHTS_DIR
 
 Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
-history with the machine, the stand-in sheet of 1,024 cars (seed 0), and the model card; the first
-100 cars to book/_static/cars.png; and what `evaluate` finds to bench/results/evaluation.json. Run
-it on the machine that trained, with all of CIFAR-10 at hand.
+history with the machine, the stand-in sheet of 1,024 guided cars (seed 0), and the model card; the
+first 100 cars to book/_static/cars.png; and what `evaluate` finds, alone and guided, to
+bench/results/evaluation.json and evaluation-guided.json. Run it on the machine that trained, with
+all of CIFAR-10 at hand, after the guide was chosen (bench/guidance.py).
 """
 
 import json
@@ -15,13 +16,14 @@ from pathlib import Path
 
 from diffusion_core import __main__ as terminal
 from diffusion_core import data, model, sampling, schedule
+from diffusion_core.guidance import guided
 from diffusion_core.page import figures
 from diffusion_core.page.machine import describe_machine
 from diffusion_core.page.tables import as_table
 from diffusion_core.runs import states
 from diffusion_core.runs.files import write_atomically
 from diffusion_core.sources.cifar10 import STAND_IN
-from diffusion_core.sources.pretrained import PRETRAINED
+from diffusion_core.sources.pretrained import GUIDE, PRETRAINED
 from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (1, 5, 20, 100)
@@ -40,14 +42,16 @@ def main(weights_dir: Path) -> None:
     content = json.dumps({"machine": describe_machine(), "history": history}, indent=1)
     write_atomically(PRETRAINED / "small-history.json", content.encode())
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
-    cars = data.denormalize(sampling.predict(model.load_pretrained(), 1024))
+    network = guided(model.load_pretrained(), model.load_pretrained(GUIDE))
+    cars = data.denormalize(sampling.predict(network, 1024))
     sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
     write_atomically(STAND_IN, figures.png_bytes(sheet))
     grid = figures.image_grid(cars[:100], scale=2)
     write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
-    results = ROOT / "bench" / "results" / "evaluation.json"
-    if code := terminal.main(["evaluate", "--out", str(results)]):
-        sys.exit(code)
+    results = ROOT / "bench" / "results"
+    for name, options in (("evaluation", []), ("evaluation-guided", ["--guidance", "3"])):
+        if code := terminal.main(["evaluate", *options, "--out", str(results / f"{name}.json")]):
+            sys.exit(code)
     card = CARD.read_text().format(
         settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
         parameters=network.count_params(),
@@ -58,7 +62,7 @@ def main(weights_dir: Path) -> None:
         first_loss=history["loss"][0],
         last_loss=history["loss"][-1],
         unchanged=unchanged_loss(),
-        evaluation=as_table(json.loads(results.read_text())),
+        evaluation=as_table(json.loads((results / "evaluation.json").read_text())),
         **describe_machine(),
     )
     write_atomically(PRETRAINED / "README.md", card.encode())

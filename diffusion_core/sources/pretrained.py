@@ -1,11 +1,13 @@
 """What comes with the package: networks, their history, and where they lie."""
 
+import hashlib
 import json
 from pathlib import Path
 
 from diffusion_core.checks import brief
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
+GUIDE = "small-epoch-100"  # the earlier epoch by which "small" draws best: bench/guidance.py
 
 
 def load_history(name: str = "small") -> dict[str, list[float]]:
@@ -24,3 +26,9 @@ def find(name: str, ending: str = ".safetensors") -> Path:
             f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
         )
     return files[name]
+
+
+def weights_digest(model) -> str:
+    """Return twelve digits that tell a network's weights from others: results belong to weights."""
+    content = b"".join(weights.tobytes() for weights in model.get_weights())
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -11,11 +11,13 @@ from PIL import Image
 from diffusion_core import (
     denormalize,
     gaussian_noise,
+    guided,
     linear_schedule,
     load_pretrained,
     predict_step,
 )
 from diffusion_core.page import figures
+from diffusion_core.sources.pretrained import GUIDE
 
 PAGE = "index.html?wasm"
 DOWNLOADS = (".wasm", ".onnx")
@@ -48,11 +50,11 @@ Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => (
 @pytest.fixture(scope="module")
 def python(no_xla):
     """Draw with Keras: `predict` is the last of these states."""
-    model = load_pretrained("small")
+    strong, weak = load_pretrained("small"), load_pretrained(GUIDE)
 
-    def draw(n, steps=16, **start):
+    def draw(n, steps=16, guidance=3, **start):
         with no_xla():
-            return predict_step(model, n, linear_schedule(steps), **start)
+            return predict_step(guided(strong, weak, guidance), n, linear_schedule(steps), **start)
 
     return draw
 
@@ -184,10 +186,28 @@ def test_a_link_draws_the_walk_of_chapter_6_and_a_link_without_one_ends_it(live,
     mix += np.sin(share * np.pi / 2) * gaussian_noise(2, seed=6)
     live.follow("#draw-seed-5-cars-2-steps-4-to-6-way-35")
     live.says("Done: 2 cars from seed 5, 35 % of the way to seed 6 in 4 steps,")
-    assert_same_picture(live.pixels(), python(2, 4, noise=mix)[-1])
+    assert_same_picture(live.pixels(), python(2, 4, guidance=1, noise=mix)[-1])
     live.follow("#draw-seed-3-cars-1-steps-1")
     live.says("Done: 1 car from seed 3 in 1 step,")
     assert live.box.locator("[name=way]").input_value() == "0"
+
+
+def test_guidance_is_drawn_as_the_slider_says(live, python):
+    live.draw(seed=4, cars=2, steps=3, guidance=2.5)
+    assert_same_picture(live.pixels(), python(2, 3, guidance=2.5, seed=4)[-1])
+    live.fill(guidance=1)
+    live.says("guidance 1")
+    assert_same_picture(live.pixels(), python(2, 3, guidance=1, seed=4)[-1])
+    live.fill(guidance=3)
+
+
+def test_another_seed_after_a_walk_draws_another_picture(live):
+    live.draw(seed=1, cars=1, steps=1, way=100)
+    before = live.pixels()
+    live.press("Another seed")
+    live.says("in 1 step,")
+    assert live.box.locator("[name=way]").input_value() == "0"
+    assert not np.array_equal(live.pixels(), before)
 
 
 def test_a_double_click_draws_once_and_a_change_of_mind_ends_the_run(live, python):
@@ -242,13 +262,13 @@ def test_a_drawing_can_be_downloaded_as_it_is_shown_and_shared_as_a_link(live):
     shown = live.pixels()
     with live.page.expect_download() as download:
         live.press("Download PNG")
-    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-step-3.png"
+    assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-guidance-3-step-3.png"
     saved = np.array(Image.open(download.value.path()).convert("RGBA"))
     np.testing.assert_array_equal(saved, np.where(shown[..., 3:] == 0, 255, shown))
     live.press("Copy link")
     live.says("The link is copied")
     link = live.page.evaluate("navigator.clipboard.readText()")
-    assert link.endswith("#draw-seed-8-cars-2-steps-3")
+    assert link.endswith("#draw-seed-8-cars-2-steps-3-guidance-3")
     live.draw(seed=1)
     live.follow("#" + link.split("#")[1])
     live.says("Done: 2 cars from seed 8 in 3 steps")
@@ -287,7 +307,7 @@ def test_before_anything_is_drawn_there_is_a_recorded_run_and_nothing_large_is_l
     generator.fill(way=35)
     generator.press("Copy link")
     link = generator.box.get_by_label("Link to this drawing").input_value()
-    assert link.endswith("#draw-seed-1-cars-9-steps-16-to-2-way-35")
+    assert link.endswith("#draw-seed-0-cars-9-steps-16-guidance-3-to-2-way-35")
     assert [url for url in requested if url.endswith(DOWNLOADS)] == []
     for seed in (1, 2, 3):  # a change of mind while it loads
         generator.fill(seed=seed, cars=1, steps=1, way=0)
@@ -308,7 +328,7 @@ def test_one_call_of_the_network_ends_before_another_begins(generator):
 
 
 def test_a_run_that_fails_half_way_says_what_stays(generator):
-    fake_runtime(generator.page, failing_call=3)
+    fake_runtime(generator.page, failing_call=6)  # two at loading, then two a step
     generator.fill(cars=1, steps=4)
     assert "Its steps so far stay here." in generator.fails()
     assert generator.slider.get_attribute("max") == "2"
@@ -316,7 +336,7 @@ def test_a_run_that_fails_half_way_says_what_stays(generator):
 
 def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
     page = open_page("index.html")
-    fake_runtime(page, failing_call=3, script="ort.jspi.min.mjs")
+    fake_runtime(page, failing_call=6, script="ort.jspi.min.mjs")
 
     def add_card(route):
         worker = route.fetch().text()
@@ -333,11 +353,11 @@ def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
 
 def test_a_file_that_does_not_come_is_said_until_it_is_there(open_page, server):
     generator = Generator(open_page(PAGE))
-    for name in ("worker.js", "model.onnx", *RUNTIME):
+    for name in ("worker.js", "strong.onnx", "weak.onnx", *RUNTIME):
         server.missing = (name,)
         assert "missing on this site" in generator.fails(), name
     server.missing = ()
-    for name in ("files.json", "model.onnx", *RUNTIME):
+    for name in ("files.json", "strong.onnx", "weak.onnx", *RUNTIME):
         server.cut = (name,)
         assert "Are you online?" in generator.fails(), name
     server.cut = ()

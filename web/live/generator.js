@@ -6,8 +6,8 @@
 import { drawGrid, fit, setSize } from "./pixels.js";
 import { keepForOffline } from "./keep.js";
 
-const LIMITS = { seed: 2 ** 32 - 1, cars: 25, steps: 64, to: 2 ** 32 - 1 };
-const LINK = /^#draw-seed-(\d+)-cars-(\d+)-steps-(\d+)(?:-to-(\d+)-way-(\d+))?$/;
+const LIMITS = { seed: 2 ** 32 - 1, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
+const LINK = /^#draw-seed-(\d+)-cars-(\d+)-steps-(\d+)(?:-guidance-([\d.]+))?(?:-to-(\d+)-way-(\d+))?$/;
 
 const MARKUP = `
 <div class="live-picture">
@@ -17,7 +17,7 @@ const MARKUP = `
 </div>
 <form class="live-controls">
   <div class="live-row">
-    <label>Seed <input type="number" name="seed" min="0" max="${LIMITS.seed}" value="1" required></label>
+    <label>Seed <input type="number" name="seed" min="0" max="${LIMITS.seed}" value="0" required></label>
     <label>Cars <input type="number" name="cars" min="1" max="${LIMITS.cars}" value="9" required></label>
     <label>Steps <input type="number" name="steps" min="1" max="${LIMITS.steps}" value="16" required></label>
   </div>
@@ -26,6 +26,11 @@ const MARKUP = `
     <button type="button" name="another">Another seed</button>
   </div>
   <details>
+    <summary>More: guidance</summary>
+    <label class="live-wide">Guidance <span class="live-guidance"></span>
+      <input type="range" name="guidance" min="1" max="${LIMITS.guidance}" step="0.5" value="3"></label>
+  </details>
+  <details class="live-walk">
     <summary>Walk to a second seed</summary>
     <label class="live-wide">Second seed <input type="number" name="to" min="0" max="${LIMITS.to}" value="2" required></label>
     <label class="live-wide">Way <span class="live-share"></span>
@@ -59,9 +64,10 @@ function mount(root) {
 
   root.innerHTML = MARKUP;
   const form = root.querySelector("form");
-  const { seed, cars, steps, to, way, address } = form.elements;
-  const [canvas, slider, where, share] = ["canvas", "[name=step]", ".live-where", ".live-share"].map(find);
-  const [status, problem, progress, walk] = [".live-status", ".live-error", "progress", "details"].map(find);
+  const { seed, cars, steps, guidance, to, way, address } = form.elements;
+  const [canvas, slider, where] = ["canvas", "[name=step]", ".live-where"].map(find);
+  const [strength, share] = [".live-guidance", ".live-share"].map(find);
+  const [status, problem, progress, walk] = [".live-status", ".live-error", "progress", ".live-walk"].map(find);
   status.textContent = INTRODUCTION;
   setState("idle");
   show(frames.length - 1);
@@ -72,22 +78,26 @@ function mount(root) {
   });
   form.elements.another.addEventListener("click", () => {
     seed.value = Math.floor(Math.random() * 10000);
+    way.value = 0; // at the end of a walk every first seed draws the same
+    tellRanges();
     draw();
   });
   form.elements.download.addEventListener("click", download);
   form.elements.link.addEventListener("click", copyLink);
   // Nobody sees what is wrong with a field that is folded away.
   to.addEventListener("invalid", () => (walk.open = true));
-  way.addEventListener("input", tellShare);
-  // A walk is drawn as the reader goes, but the first load is asked for by a button.
-  way.addEventListener("change", () => worker && draw());
+  for (const range of [guidance, way]) {
+    range.addEventListener("input", tellRanges);
+    // These are drawn as the reader goes, but the first load is asked for by a button.
+    range.addEventListener("change", () => worker && draw());
+  }
   slider.addEventListener("input", () => {
     following = Number(slider.value) === frames.length - 1;
     show(Number(slider.value));
   });
   new ResizeObserver(() => fit(canvas)).observe(canvas.parentElement);
   window.addEventListener("hashchange", followLink);
-  tellShare();
+  tellRanges();
   followLink();
 
   /** Start what the controls ask for; a run that is under way gives way to it. */
@@ -113,6 +123,7 @@ function mount(root) {
       seed: Number(seed.value),
       cars: Number(cars.value),
       steps: Number(steps.value),
+      guidance: Number(guidance.value),
       to: Number(to.value),
       way: Number(way.value) / 100,
     };
@@ -226,14 +237,17 @@ function mount(root) {
   function followLink() {
     const match = LINK.exec(location.hash);
     if (!match) return;
-    [, seed.value, cars.value, steps.value, to.value = 2, way.value = 0] = match;
-    walk.open = match[4] !== undefined;
-    tellShare();
+    // A link without guidance was made for the network alone.
+    [, seed.value, cars.value, steps.value, guidance.value = 1, to.value = 2, way.value = 0] = match;
+    walk.open = match[5] !== undefined;
+    tellRanges();
     root.scrollIntoView();
     draw();
   }
 
-  function tellShare() {
+  function tellRanges() {
+    const alone = guidance.value === "1" ? " (the network alone)" : "";
+    strength.textContent = `${guidance.value}${alone}`;
     share.textContent = `${way.value} %`;
     way.setAttribute("aria-valuetext", `${way.value} percent of the way to the second seed`);
   }
@@ -265,15 +279,15 @@ function recordedFrames(root) {
   });
 }
 
-function describe({ seed, cars, steps, to, way }) {
+function describe({ seed, cars, steps, guidance, to, way }) {
   const walk = way > 0 ? `, ${Math.round(way * 100)} % of the way to seed ${to}` : "";
   const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-  return `${count(cars, "car")} from seed ${seed}${walk} in ${count(steps, "step")}`;
+  return `${count(cars, "car")} from seed ${seed}${walk} in ${count(steps, "step")}, guidance ${guidance}`;
 }
 
-function linkTo({ seed, cars, steps, to, way }) {
+function linkTo({ seed, cars, steps, guidance, to, way }) {
   const url = new URL(location.href);
-  url.hash = `draw-seed-${seed}-cars-${cars}-steps-${steps}`;
+  url.hash = `draw-seed-${seed}-cars-${cars}-steps-${steps}-guidance-${guidance}`;
   if (way > 0) url.hash += `-to-${to}-way-${Math.round(way * 100)}`;
   return url;
 }

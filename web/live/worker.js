@@ -1,6 +1,6 @@
-// Loads the network when the first request comes, and draws: one call of the network a step.
+// Loads the network and its guide when the first request comes, and draws: a call of each a step.
 //
-// In:  { run, seed, cars, steps, to, way, wasm }; a newer run ends the one before it.
+// In:  { run, seed, cars, steps, guidance, to, way, wasm }; a newer run ends the one before it.
 // Out: { run, type, ... } with the type "progress", "state", "done" or "error".
 
 import { gaussianNoise, mixSpherically } from "./noise.js";
@@ -37,8 +37,8 @@ async function answer(request) {
   }
 }
 
-async function draw({ run, seed, cars, steps, to, way }) {
-  const { session, ort, shape, ...about } = await network;
+async function draw({ run, seed, cars, steps, guidance, to, way }) {
+  const { networks, ort, shape, ...about } = await network;
   if (run !== latest) return;
   const started = performance.now();
   const size = shape.reduce((a, b) => a * b);
@@ -47,7 +47,7 @@ async function draw({ run, seed, cars, steps, to, way }) {
   tellState(run, 0, state);
   let first;
   for (let step = 0; step < steps; step++) {
-    state = await takeStep(ort, session, state, [cars, ...shape], step, steps);
+    state = await takeStep(ort, networks, state, [cars, ...shape], guidance, step, steps);
     // A message that waits is read now, and may hold a newer request.
     await new Promise((resume) => setTimeout(resume));
     if (run !== latest) return;
@@ -57,14 +57,17 @@ async function draw({ run, seed, cars, steps, to, way }) {
   tell(run, "done", { ...about, first, milliseconds: performance.now() - started });
 }
 
-async function takeStep(ort, session, state, shape, step, steps) {
+async function takeStep(ort, { strong, weak }, state, shape, guidance, step, steps) {
   const level = (t) => new ort.Tensor(new Float32Array(shape[0]).fill(1 - t / steps), [shape[0], 1]);
-  const answer = await session.run({
-    image: new ort.Tensor(state, shape),
-    noise_level: level(step),
-    next_noise_level: level(step + 1),
-  });
-  return answer.next_image.data;
+  const ask = async (session) => {
+    const image = new ort.Tensor(state, shape);
+    const question = { image, noise_level: level(step), next_noise_level: level(step + 1) };
+    return (await session.run(question)).next_image.data;
+  };
+  const next = await ask(strong);
+  if (guidance === 1) return next;
+  const weakNext = await ask(weak);
+  return next.map((strongNext, i) => weakNext[i] + guidance * (strongNext - weakNext[i]));
 }
 
 async function load(wasmOnly) {
@@ -81,29 +84,32 @@ async function load(wasmOnly) {
 
 async function loadRuntime(backend, files) {
   const { script, binary } = RUNTIMES[backend];
-  const wanted = [`ort/${binary}.wasm`, "model.onnx"];
+  const wanted = [`ort/${binary}.wasm`, "strong.onnx", "weak.onnx"];
   const total = wanted.reduce((sum, name) => sum + files.bytes[name], 0);
   let loaded = 0;
   const count = (bytes) => tell(latest, "progress", { loaded: (loaded += bytes), total });
-  const [wasmBinary, model] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
+  const [wasmBinary, ...models] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
   const scripts = [`ort/${script}`, `ort/${binary}.mjs`];
   const start = async () => {
     const ort = await import(`./${scripts[0]}`);
     const wasmPaths = { mjs: new URL(scripts[1], import.meta.url).href };
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths });
-    const session = await ort.InferenceSession.create(model, { executionProviders: [backend] });
-    return { ort, session };
+    const open = (model) => ort.InferenceSession.create(model, { executionProviders: [backend] });
+    // One after the other: the runtime is prepared by the first.
+    const networks = { strong: await open(models[0]), weak: await open(models[1]) };
+    return { ort, networks };
   };
-  const { ort, session } = await start().catch(async (error) => {
+  const { ort, networks } = await start().catch(async (error) => {
     // A script that does not come does not say why, so both are asked for once more.
     await Promise.all(scripts.map((name) => fetchBytes(name)));
     throw error;
   });
   const shape = files.image_shape;
   // The first call is slow, since the browser compiles as it goes: a small one takes the blow.
-  await takeStep(ort, session, new Float32Array(shape.reduce((a, b) => a * b)), [1, ...shape], 0, 1);
+  const dark = new Float32Array(shape.reduce((a, b) => a * b));
+  await takeStep(ort, networks, dark, [1, ...shape], 3, 0, 1);
   const runtimeFiles = [...scripts, `ort/${binary}.wasm`];
-  return { session, ort, shape, backend, runtimeFiles };
+  return { networks, ort, shape, backend, runtimeFiles };
 }
 
 async function hasWebGPU() {

@@ -1,0 +1,40 @@
+"""Chapter 8, guidance: go on in the direction in which a network differs from a weaker self."""
+
+import keras
+
+from diffusion_core.checks import NETWORK, checked, number
+
+
+def _check_sizes(model, weak, **_):
+    if model.input_shape != weak.input_shape:
+        raise ValueError(
+            f"weak draws pictures {weak.input_shape[0][1:]} and the model "
+            f"{model.input_shape[0][1:]}; give a weak network for pictures of the same size."
+        )
+
+
+@checked(_check_sizes, model=NETWORK, weak=NETWORK, guidance=number(100))
+def guided(model: keras.Model, weak: keras.Model, guidance: float = 3.0) -> keras.Model:
+    """Return a network that draws away from a weaker one: autoguidance.
+
+    Both networks answer the same question, and what the better one knows more is taken `guidance`
+    times (Karras et al. 2024, arXiv:2406.02507, equation 4). A step costs a call of each.
+
+    Args:
+        model: a network of `make_model` or `load_pretrained`; it stays as it is.
+        weak: the same one earlier in its training, or another for pictures of the same size.
+        guidance: `w`, from 0 to 100. At 1 the weak network has no say, and `model` itself comes
+            back; above 1 its mistakes are avoided.
+
+    Returns:
+        A `keras.Model` of the same inputs and output as `model`, so that all that draws with a
+        network draws with this one: `predict`, `predict_step`, `evaluate`.
+
+    Raises:
+        ValueError: the two draw pictures of different sizes.
+    """
+    if guidance == 1:
+        return model
+    strong_next, weak_next = model.output, weak(model.inputs)
+    next_image = weak_next + guidance * (strong_next - weak_next)
+    return keras.Model(model.inputs, next_image, name="guided")
