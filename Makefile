@@ -11,7 +11,7 @@ PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* 
 LIVE := _build/live/recorded/captions.json tools/finish_site.py \
 	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
 
-.PHONY: book test serve bench screenshots pdf format pins set-url clean FORCE
+.PHONY: book test serve bench lighthouse screenshots pdf format pins set-url clean FORCE
 .DELETE_ON_ERROR:
 
 book: .venv/ready
@@ -35,7 +35,12 @@ serve:
 bench: .venv/ready
 	$(BIN)/python bench/peers.py training drawing $(BENCH)
 
-# Of the site that 'make book' built; both need Chromium.
+# Of the site that 'make book' built; all three need Chromium.
+lighthouse: export PATH := $(PATH):$(abspath $(BIN))
+lighthouse: web/lighthouse/node_modules/.package-lock.json
+	cd web/lighthouse && export CHROME_PATH="$${CHROMIUM:-$$(command -v chromium chromium-browser google-chrome | head -1)}" \
+		&& DEVICE=desktop npx lhci autorun && DEVICE=phone npx lhci autorun
+
 screenshots:
 	$(BIN)/python tools/show_site.py screenshots _build/screenshots
 
