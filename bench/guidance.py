@@ -51,7 +51,8 @@ def main() -> None:
     weights = weights_digest(load_pretrained())
     saved = read_results("guidance", options.results)
     rows = saved["rows"] if saved.get("network") == weights else []
-    cars = classifier_features(load_cars())
+    training = load_cars()
+    cars, about_cars = classifier_features(training), {"training contrast": float(training.std())}
     for setting in SETTINGS:
         about = {"steps": 16, "levels": [0, 1], **setting, "pictures": options.pictures, "seed": 0}
         if any(about.items() <= row.items() for row in rows):
@@ -65,7 +66,7 @@ def main() -> None:
             **precision_recall(features[:COMPARED], cars[:COMPARED]),
         }
         rows.append(about | measured)
-        write_results("guidance", rows, options.results, network=weights)
+        write_results("guidance", rows, options.results, network=weights, **about_cars)
 
 
 def network(about):
