@@ -187,12 +187,13 @@ def test_a_link_draws_the_walk_of_chapter_6_and_a_link_without_one_ends_it(live,
     live.follow("#draw-seed-5-cars-2-steps-4-to-6-way-35")
     live.says("Done: 2 cars from seed 5, 35 % of the way to seed 6 in 4 steps,")
     assert_same_picture(live.pixels(), python(2, 4, guidance=1, noise=mix)[-1])
-    live.follow("#draw-seed-3-cars-1-steps-1")
-    live.says("Done: 1 car from seed 3 in 1 step,")
+    live.follow("#draw-seed-3-cars-1-steps-1-guidance-3")
+    live.says("Done: 1 car from seed 3 in 1 step, guidance 3,")
     assert live.box.locator("[name=way]").input_value() == "0"
 
 
 def test_guidance_is_drawn_as_the_slider_says(live, python):
+    live.box.get_by_text("More: guidance").click()
     live.draw(seed=4, cars=2, steps=3, guidance=2.5)
     assert_same_picture(live.pixels(), python(2, 3, guidance=2.5, seed=4)[-1])
     live.fill(guidance=1)
@@ -202,12 +203,14 @@ def test_guidance_is_drawn_as_the_slider_says(live, python):
 
 
 def test_another_seed_after_a_walk_draws_another_picture(live):
+    live.box.get_by_text("Walk to a second seed").click()
     live.draw(seed=1, cars=1, steps=1, way=100)
     before = live.pixels()
     live.press("Another seed")
     live.says("in 1 step,")
     assert live.box.locator("[name=way]").input_value() == "0"
     assert not np.array_equal(live.pixels(), before)
+    live.box.get_by_text("Walk to a second seed").click()
 
 
 def test_a_double_click_draws_once_and_a_change_of_mind_ends_the_run(live, python):
