@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from helpers import assert_same, precision, values
 
-from diffusion_core import compile_model, draw_batch, linear_schedule, make_model, train, train_one
+from diffusion_core import (
+    compile_model,
+    cosine_schedule,
+    draw_batch,
+    linear_schedule,
+    make_model,
+    train,
+    train_one,
+)
 from diffusion_core.runs.averaging import averaged_weights
 from diffusion_core.runs.run import COLUMNS
 
@@ -282,6 +290,11 @@ def test_no_step_beyond_the_plan(tiny, images, without_xla):
     # A rule of Keras has no end.
     compile_model(network, 1, keras.optimizers.schedules.ExponentialDecay(1e-3, 5, 0.9))
     train_one(network, images), train_one(network, images)
+
+
+def test_a_step_needs_signal_and_noise_that_sum_to_one(ready, images):
+    with pytest.raises(ValueError, match=r"signal \+ noise = 1"):
+        train_one(ready, images, cosine_schedule())
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
