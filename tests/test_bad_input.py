@@ -209,8 +209,7 @@ MORE |= {"load_images": {"source": "stand-in"}, "train": {"batch_size": 1}}
 def good_arguments(name, function):
     parameters = inspect.signature(function).parameters.values()
     good = {p.name: GOOD.get(p.name) for p in parameters if p.default is p.empty}
-    if "model" in good:
-        good["model"] = network_for(name)
+    good |= {key: network_for(name) for key in ("model", "weak") if key in good}
     return good | MORE.get(name, {})
 
 
@@ -293,6 +292,7 @@ OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "-
     "--seed": no_number(int, 0),
     "--steps": no_number(int, 1, 10_000),
     "--save-minutes": no_number(float, 0, YEAR),
+    "--guidance": no_number(float, 0, 100),
     "--weights-dir": st.sampled_from(["", "\0", "a\0b"]),
     "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".npy", ".json"))
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),

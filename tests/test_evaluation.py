@@ -232,7 +232,7 @@ def test_the_rate_of_the_classifier_ends_at_zero(monkeypatch):
     spec.loader.exec_module(tool)
     monkeypatch.setattr(tool, "load_all", lambda split: (np.zeros((12_800, 1, 1, 1)), [0] * 12_800))
     found = []
-    monkeypatch.setattr(keras.optimizers, "SGD", lambda rule, **_: found.append(rule) or 1 / 0)
+    monkeypatch.setattr(keras.optimizers, "SGD", lambda rule, *_, **__: found.append(rule) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tool.main()
     rates = [float(found[0](step)) for step in (0, 200, 999, 1000)]
