@@ -55,7 +55,7 @@ def claims() -> str:
 
     return f"""\
 On {machines.pop()}
-([chapter 7](book/07-evaluation.ipynb) shows more, and [`bench/results/`](bench/results) all):
+([what it costs](book/costs.ipynb) shows more, and [`bench/results/`](bench/results) all):
 
 - **Training**: {speed["ours"]:.0f} images/s. That is {times("article")} the article's network,
   {times("ddim")} keras.io's DDIM example at 32×32, {times("diffusers")} `diffusers` at equal
