@@ -197,7 +197,7 @@ def test_guidance_is_drawn_as_the_slider_says(live, python):
     live.draw(seed=4, cars=2, steps=3, guidance=2.5)
     assert_same_picture(live.pixels(), python(2, 3, guidance=2.5, seed=4)[-1])
     live.fill(guidance=1)
-    live.says("guidance 1")
+    live.says("Done: 2 cars from seed 4 in 3 steps, guidance 1,")
     assert_same_picture(live.pixels(), python(2, 3, guidance=1, seed=4)[-1])
     live.fill(guidance=3)
 
@@ -207,7 +207,7 @@ def test_another_seed_after_a_walk_draws_another_picture(live):
     live.draw(seed=1, cars=1, steps=1, way=100)
     before = live.pixels()
     live.press("Another seed")
-    live.says("in 1 step,")
+    live.reaches("done")
     assert live.box.locator("[name=way]").input_value() == "0"
     assert not np.array_equal(live.pixels(), before)
     live.box.get_by_text("Walk to a second seed").click()
