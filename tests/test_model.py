@@ -73,6 +73,17 @@ def test_gradients_reach_every_weight(tiny, images, residual):
         assert np.abs(gradient).max() > 0, variable.path
 
 
+def test_a_pixel_of_the_answer_sees_the_whole_picture():
+    import tensorflow as tf
+
+    network, level = make_model(), tf.constant([[0.5]])
+    image = tf.Variable(np.random.default_rng(0).standard_normal((1, 32, 32, 3)), dtype="float32")
+    with tf.GradientTape() as tape:
+        pixel = tf.reduce_sum(network([image, level, level / 2])[0, 16, 16])
+    seen = np.abs(tape.gradient(pixel, image)[0]).max(axis=-1)
+    assert seen[[0, 0, -1, -1], [0, -1, 0, -1]].min() > 0
+
+
 def test_inputs_and_layers_are_what_their_names_say():
     network = make_model(blocks=2)
     assert [value.name for value in network.inputs] == ["image", "noise_level", "next_noise_level"]
