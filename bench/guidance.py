@@ -74,13 +74,11 @@ def network(about):
     model, (weak, w) = load_pretrained(), (about["weak"], about["w"])
     if weak == "none":
         return model
-    guide = (
-        with_dropout() if weak == "dropout" else load_pretrained(f"small-epoch-{int(weak[6:]):03d}")
-    )
+    earlier = f"small-epoch-{weak.removeprefix('epoch '):0>3}"
+    inside = guided(model, with_dropout() if weak == "dropout" else load_pretrained(earlier), w)
     low, high = about["levels"]
     if (low, high) == (0, 1):
-        return guided(model, guide, w)
-    inside = guided(model, guide, w)
+        return inside
     level = inside.inputs[1][..., None, None]
     within = keras.ops.logical_and(level > low, level <= high)
     return keras.Model(inside.inputs, keras.ops.where(within, inside.output, model.output))

@@ -177,6 +177,7 @@ def evaluate(weights, guidance, guide, n, seed, features, out):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
+    python -m diffusion_core evaluate --guidance 3                 # away from a weaker self
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
     """
     network, about = _load(weights, guidance, guide)

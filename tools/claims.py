@@ -25,10 +25,9 @@ def claims() -> str:
     """Return the section's text."""
     files = ("peers-training", "peers-drawing", "peers-quality", "browser")
     training, drawing, trained, browser = results = [recorded(name) for name in files]
-    machines = {
-        "{cores} cores of an {processor}, with TensorFlow {tensorflow}".format(**file["machine"])
-        for file in results
-    }
+    guided, alone = recorded("evaluation-guided"), recorded("evaluation")["quality"]["generated"]
+    machine = "{cores} cores of an {processor}, with TensorFlow {tensorflow}"
+    machines = {machine.format(**file["machine"]) for file in results}
     if len(machines) > 1:
         raise ValueError(f"{', '.join(files)} come from {machines}; record them on one machine.")
     speed = {row["what"]: row["images per second"] for row in training["rows"]}
@@ -43,7 +42,6 @@ def claims() -> str:
         for what, name in PEERS.items()
     )
     (live,) = browser["rows"]
-    guided, alone = recorded("evaluation-guided"), recorded("evaluation")["quality"]["generated"]
     near, jpeg, floor = (
         guided["quality"][name]
         for name in ("generated", "cars as JPEG, quality 75", "real training cars")
@@ -54,7 +52,8 @@ def claims() -> str:
         return f"{speed['ours'] / speed[name]:.1f} times"
 
     return f"""\
-On {machines.pop()}
+Speed and short training on {machines.pop()};
+quality and copies on {machine.format(**guided["machine"])}
 ([what it costs](book/costs.ipynb) shows more, and [`bench/results/`](bench/results) all):
 
 - **Training**: {speed["ours"]:.0f} images/s. That is {times("article")} the article's network,
