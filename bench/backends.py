@@ -16,7 +16,7 @@ from process import SEED, run_child
 from recording import run_benches, write_results
 
 import diffusion_core as core
-from diffusion_core.runs.averaging import averages
+from diffusion_core.runs.optimizer import averages
 
 RUNS = {
     "TensorFlow": ("tensorflow", "float32"),

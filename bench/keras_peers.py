@@ -19,7 +19,7 @@ from process import SEED, Contestant, in_batches
 
 import diffusion_core as core
 from diffusion_core import sampling
-from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
+from diffusion_core.runs.optimizer import AveragingMuon, averaged_weights
 
 STEPS = 16
 
@@ -41,7 +41,7 @@ def ours(*, batch=64, size=32, widths=(32, 64, 128), xla=True) -> Contestant:
     """The project's own network and recipe; the rate falls with the share of the budget used."""
     keras.utils.set_random_seed(SEED)
     model = core.make_model((size, size, 3), tuple(widths))
-    model.compile(AveragingAdam(4e-3), "mean_absolute_error", jit_compile=xla)
+    model.compile(AveragingMuon(4e-3), "mean_absolute_error", jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
 
     def train(images, share_used):

@@ -23,9 +23,16 @@ from recording import read_arguments, read_results, write_results
 from diffusion_core import denormalize, gaussian_noise, load_cars, make_model, normalize, predict
 from diffusion_core import model as model_module
 from diffusion_core.evaluation import compare, loss_by_noise_level
-from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
+from diffusion_core.runs.optimizer import AveragingMuon, averaged_weights
 
 TIMESTEPS = 16
+
+
+class AveragingAdam(AveragingMuon):
+    """The book's optimizer before Muon: every weight goes Adam's way."""
+
+    def is_kernel(self, size):
+        return False
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from unittest import mock
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
+from ladder import AveragingAdam
 from recording import RESULTS, read_results, write_results
 
 from diffusion_core import (
@@ -27,7 +28,7 @@ from diffusion_core import (
     predict,
 )
 from diffusion_core.evaluation import frechet_distance
-from diffusion_core.runs.averaging import AveragingAdam, averaged_weights
+from diffusion_core.runs.optimizer import AveragingMuon, averaged_weights
 from diffusion_core.sources.features import classifier_features
 
 T = 16
@@ -60,33 +61,6 @@ def without_biases(**settings):
         mock.patch.object(layers, "Conv2DTranspose", transposed),
     ):
         return make_model(**settings)
-
-
-class AveragingMuon(AveragingAdam):
-    """Adam, but convolution kernels move along the orthogonal part of their momentum."""
-
-    momentum = 0.95
-
-    def update_step(self, gradient, variable, learning_rate):
-        if len(variable.shape) != 4 or variable.shape[0] != 3:
-            return super().update_step(gradient, variable, learning_rate)
-        index = self._get_variable_index(variable)
-        buffer = self._momentums[index]
-        self.assign(buffer, self.momentum * buffer + gradient)
-        update = gradient + self.momentum * buffer
-        matrix = ops.reshape(update, (-1, variable.shape[-1]))
-        x = ops.transpose(matrix)
-        x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
-        for _ in range(5):
-            a = x @ ops.transpose(x)
-            x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
-        # An update's root mean square is 0.2, as Adam's.
-        scale = 0.2 * max(matrix.shape) ** 0.5
-        step = ops.reshape(ops.transpose(x), variable.shape) * scale
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
-        average = self.averages[index]
-        k = ops.cast(self.iterations + 1, variable.dtype)
-        self.assign_add(average, (1 - (1 - 1 / k) ** 10) * (variable - average))
 
 
 CONTINUOUS = {"levels": lambda random, n: logistic_normal(random, n)}

@@ -59,6 +59,7 @@ def _parser():
     add("--epochs", type=count, required=True, help="the last epoch of the run")
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
+    add("--start", help="begin with the weights of a shipped network or a folder (new ones)")
     add("--weights-dir", type=path, help="where states and previews are written")
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
@@ -111,11 +112,12 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(images, devices, weights_dir, seed, **options):
+def train(images, devices, start, weights_dir, seed, **options):
     """Train on the CIFAR-10 cars, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
     python -m diffusion_core train --epochs 2 --images 640 --weights-dir try   # a quick look
+    python -m diffusion_core train --epochs 9 --start small --weights-dir mine # further on
     """
     import keras
 
@@ -124,6 +126,8 @@ def train(images, devices, weights_dir, seed, **options):
     from diffusion_core.runs import files, states
     from diffusion_core.runs.devices import spread
 
+    keras.utils.set_random_seed(seed)  # the first weights are draws too
+    network = _network(start) if start else model.make_model()
     cars = data.normalize(data.load_cars())
     cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
     folder = weights_dir or files.default_weights_dir()
@@ -140,8 +144,6 @@ def train(images, devices, weights_dir, seed, **options):
         except OSError as error:
             warnings.warn(f"Epoch {epoch} has no preview: {error}.", stacklevel=2)
 
-    keras.utils.set_random_seed(seed)  # the first weights are draws too
-    network = model.make_model()
     if devices:
         network = spread(network, devices)
     options |= {"seed": seed, "weights_dir": folder, "callback": preview, "callback_every": 1}

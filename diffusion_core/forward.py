@@ -5,25 +5,22 @@ from itertools import product
 
 import numpy as np
 
-from diffusion_core.checks import ARRAY, COUNT, IMAGES, NOISE, SEED, SHAPE, check_size, checked
+from diffusion_core.checks import COUNT, IMAGES, NOISE, NUMBERS, SEED, SHAPE, check_size, checked
 from diffusion_core.schedule import ARTICLE, SCHEDULE, Schedule
 
 
 def STEPS(name, value):
-    """The kind of steps: one integer, or one for each image, as int64."""
-    steps = ARRAY(name, value)
-    if steps.dtype.kind not in "iu":
-        raise TypeError(f"{name} is {steps.dtype}; expected integer steps.")
-    return steps.astype(np.int64)  # in eight bits, 127 + 1 would be -128
+    """The kind of steps: one number, or one for each image, as float64."""
+    return NUMBERS(name, value).astype(np.float64)  # in eight bits, 127 + 1 would be -128
 
 
 def _check_fit(images, t, schedule, noise, **_):
     if t.shape not in ((), (len(images),)):
         raise ValueError(f"t has the shape {t.shape}; expected one step, or one for each image.")
-    if t.min() < 0 or t.max() >= schedule.timesteps:
+    if not (t.min() >= 0 and t.max() < schedule.timesteps):  # NaN fails too
         raise ValueError(
-            f"t reaches from {t.min()} to {t.max()}; expected steps from 0 to "
-            f"{schedule.timesteps - 1}, since x_{{t+1}} is returned too."
+            f"t reaches from {t.min():g} to {t.max():g}; expected steps from 0 to below "
+            f"{schedule.timesteps}, where the picture is clean and nothing comes next."
         )
     if noise is not None and noise.shape != images.shape:
         raise ValueError(
@@ -34,7 +31,7 @@ def _check_fit(images, t, schedule, noise, **_):
 @checked(_check_fit, images=IMAGES, t=STEPS, schedule=SCHEDULE, seed=SEED, noise=NOISE)
 def forward_noise(
     images: np.ndarray,
-    t: int | np.ndarray,
+    t: float | np.ndarray,
     schedule: Schedule = ARTICLE,
     *,
     seed: int = 0,
@@ -47,7 +44,8 @@ def forward_noise(
 
     Args:
         images: float32 `(n, height, width, channels)` in [-1, 1], the clean `x0`.
-        t: the step of each image, integers `(n,)` in `[0, timesteps)`, or one for all.
+        t: the step of each image, numbers `(n,)` in `[0, timesteps)`, or one for all. It may lie
+            between two steps, as `Schedule.at` says; what is left of the last one is short.
         schedule: the signal and the noise of each step.
         seed: image `i` gets noise that depends on `(seed, i)` alone; see `gaussian_noise`.
         noise: standard normal noise of the shape of `images`, instead of drawing it.
@@ -57,12 +55,10 @@ def forward_noise(
     """
     x0 = images
     epsilon = gaussian_noise(len(x0), x0.shape[1:], seed) if noise is None else noise
-    signal, noise = (
-        levels.astype(np.float32)[:, None, None, None]
-        for levels in (schedule.signal, schedule.noise)
-    )
-    x_t = signal[t] * x0 + noise[t] * epsilon
-    x_next = signal[t + 1] * x0 + noise[t + 1] * epsilon
+    t = t[..., None, None, None]
+    (signal_t, noise_t), (signal_next, noise_next) = schedule.at(t), schedule.at(t + 1)
+    x_t = signal_t * x0 + noise_t * epsilon
+    x_next = signal_next * x0 + noise_next * epsilon
     return x_t, x_next
 
 

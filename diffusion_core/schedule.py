@@ -54,6 +54,15 @@ class Schedule:
         """The number of steps from pure noise to the clean picture."""
         return len(self.noise) - 1
 
+    def at(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return signal and noise at any steps `t`, float32 of the same shape.
+
+        Between two steps they lie on the straight line; after the last one they stay as they are.
+        """
+        steps = np.arange(self.timesteps + 1)
+        levels = (np.interp(t, steps, shares) for shares in (self.signal, self.noise))
+        return tuple(np.asarray(level, np.float32) for level in levels)
+
     @property
     def signal_to_noise(self) -> np.ndarray:
         """`(signal / noise)²` at each step, float64; infinite where clean, NaN where both are 0."""

@@ -9,8 +9,8 @@ import numpy as np
 from diffusion_core.checks import IMAGES, NETWORK, SEED, checked
 from diffusion_core.forward import forward_noise
 from diffusion_core.runs import guards
-from diffusion_core.runs.averaging import AveragingAdam, steps_done
 from diffusion_core.runs.devices import compile_step, home, train_on_batch
+from diffusion_core.runs.optimizer import AveragingMuon, steps_done
 from diffusion_core.runs.run import Run
 from diffusion_core.schedule import ARTICLE, LINEAR, SCHEDULE, Schedule
 
@@ -36,7 +36,7 @@ def compile_model(
     if isinstance(rate, float):
         rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, end_learning_rate=0.0)
     with home(model):
-        compile_step(model, AveragingAdam(rate), loss)
+        compile_step(model, AveragingMuon(rate), loss)
 
 
 @checked(images=IMAGES, schedule=SCHEDULE, seed=SEED, step=SEED)
@@ -45,9 +45,10 @@ def draw_batch(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Turn clean images into one training question and its answer, by `(seed, step)` alone.
 
-    Each image is flipped left to right or not, gets a step `t` and its own noise. Steps in the
-    middle come more often, and pure noise hardly ever: `t / timesteps` is the logistic of a normal
-    number (Esser et al. 2024, arXiv:2403.03206, equation 19), rounded to a step with an answer.
+    Each image is flipped left to right or not, gets its own noise and a step `t`, which may lie
+    between two steps. Four times of five, `t / timesteps` is the logistic of a normal number (Esser
+    et al. 2024, arXiv:2403.03206, equation 19), so the middle comes more often; else every `t` is
+    as likely, so that the ends are seen too.
 
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
@@ -56,13 +57,13 @@ def draw_batch(
     random = np.random.default_rng([seed, 1, step])
     flip = random.random(len(images)) < 0.5
     x0 = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
-    share_of_the_way = 1 / (1 + np.exp(-random.standard_normal(len(images))))
-    t = np.rint(schedule.timesteps * share_of_the_way).astype(int)
-    t = np.minimum(t, schedule.timesteps - 1)
+    logistic = 1 / (1 + np.exp(-random.standard_normal(len(images))))
+    evenly = random.random(len(images))
+    t = schedule.timesteps * np.where(random.random(len(images)) < 0.2, evenly, logistic)
     epsilon = random.standard_normal(images.shape, dtype=np.float32)
     x_t, x_next = forward_noise(x0, t, schedule, noise=epsilon)
-    a = schedule.noise.astype(np.float32)[:, None]
-    return [x_t, a[t], a[t + 1]], x_next
+    (_, noise_level), (_, next_noise_level) = schedule.at(t[:, None]), schedule.at(t[:, None] + 1)
+    return [x_t, noise_level, next_noise_level], x_next
 
 
 @checked(guards.check_batch, model=NETWORK, images=IMAGES, schedule=LINEAR, seed=SEED)
@@ -82,7 +83,7 @@ def train_one(
         MemoryError: the step does not fit; the text names a smaller batch to try.
     """
     question, answer = draw_batch(images, schedule, seed, steps_done(model))
-    return train_on_batch(model, question, answer)  # |answer - model(question)|, Adam
+    return train_on_batch(model, question, answer)  # |answer - model(question)|, Adam and Muon
 
 
 @checked(guards.check_run, model=NETWORK, images=IMAGES, schedule=LINEAR, **guards.RUN)

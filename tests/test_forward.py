@@ -47,6 +47,17 @@ def test_the_articles_schedule_leads_from_the_noise_itself_to_the_image_itself(i
     np.testing.assert_array_equal(forward_noise(images, 15, noise=noise)[1], images)
 
 
+@given(t=st.lists(st.floats(0, 16, exclude_max=True), min_size=2, max_size=2))
+def test_between_two_steps_the_next_picture_is_a_step_nearer_or_clean(t):
+    t = np.array(t)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 2, 3, 1)).astype(np.float32)
+    epsilon = gaussian_noise(2, (2, 3, 1))
+    levels = 1 - t / 16, np.maximum(1 - (t + 1) / 16, 0)
+    for x, level in zip(forward_noise(images, t, noise=epsilon), levels, strict=True):
+        a = level[:, None, None, None]
+        np.testing.assert_allclose(x, (1 - a) * images + a * epsilon, atol=2e-6)
+
+
 @pytest.mark.parametrize("t", [np.int8(127), np.uint8(255)])
 def test_the_next_step_is_counted_beyond_eight_bits(images, t):
     schedule = linear_schedule(300)
@@ -57,7 +68,7 @@ def test_the_next_step_is_counted_beyond_eight_bits(images, t):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"t": 16}, "t reaches from 16 to 16; expected steps from 0 to 15"),
+        ({"t": 16}, "t reaches from 16 to 16; expected steps from 0 to below 16"),
         ({"t": np.arange(3)}, r"t has the shape \(3,\); expected one step, or one for each"),
         ({"t": 0, "noise": np.zeros((8, 8, 3))}, r"noise .* \(8, 8, 3\); .* \(16, 8, 8, 3\)"),
     ],

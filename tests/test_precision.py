@@ -7,7 +7,7 @@ from helpers import assert_same, precision, values
 
 from diffusion_core import compile_model, draw_batch, linear_schedule, predict, train, train_one
 from diffusion_core.runs import devices, states
-from diffusion_core.runs.averaging import averages
+from diffusion_core.runs.optimizer import averages
 
 STEPS = 200
 pytestmark = pytest.mark.usefixtures("without_xla")

@@ -50,6 +50,18 @@ def test_the_article_uses_sixteen_steps_and_so_do_the_defaults():
     np.testing.assert_array_equal(ARTICLE.noise, linear_schedule(16).noise)
 
 
+@pytest.mark.parametrize("make", [linear_schedule, cosine_schedule, ddpm_schedule])
+def test_between_two_steps_the_levels_lie_on_the_straight_line(make):
+    made = make(5)
+    for found, levels in zip(made.at(np.arange(6)), (made.signal, made.noise), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, levels.astype(np.float32))
+    for found, levels in zip(made.at([[2.25], [4.5]]), (made.signal, made.noise), strict=True):
+        expected = [[0.75 * levels[2] + 0.25 * levels[3]], [(levels[4] + levels[5]) / 2]]
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert made.at(5.5) == (1, 0), "after the last step the picture stays clean"
+
+
 @pytest.mark.parametrize(
     ("make", "tolerance"), [(cosine_schedule, 1e-3), (ddpm_schedule, 1e-4)], ids=["cosine", "ddpm"]
 )

@@ -227,3 +227,9 @@ def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
     assert asked[0].items() >= expected.items()
     assert [(each["save_minutes"], each["seed"]) for each in asked] == [(10, 2), (2.5, 2), (10, 0)]
     assert [(each["first"] == asked[0]["first"]).all() for each in asked] == [True, True, False]
+    assert run(f"{line} --start small-epoch-005") == 0
+    np.testing.assert_array_equal(
+        asked[-1]["first"], load_pretrained("small-epoch-005").get_weights()[0]
+    )
+    assert run(f"{line} --start small-epoch-005x") == 1
+    assert len(asked) == 4

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from diffusion_core.checks import COUNT, NETWORK, checked
-from diffusion_core.runs.averaging import steps_done
+from diffusion_core.runs.optimizer import steps_done
 
 
 @checked(model=NETWORK, count=lambda name, value: None if value is None else COUNT(name, value))

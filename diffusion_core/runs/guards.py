@@ -10,11 +10,12 @@ import numpy as np
 
 from diffusion_core import checks
 from diffusion_core.checks import brief, number, whole
-from diffusion_core.runs.averaging import AveragingAdam, optimizer, steps_done
 from diffusion_core.runs.devices import check_shares, device_names
+from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
 
-# A state goes on only under the rule that it began with: change this with `draw_batch`.
-DRAW_RULE = "the middle steps more often"
+# A state goes on only under the rules that it began with: change this with `draw_batch`, or with
+# the optimizer.
+DRAW_RULE = "every noise level, the middle more often; Muon"
 
 STEPS = whole(1, 2**31 - 1)  # Keras counts steps in 32 bits
 
@@ -56,7 +57,7 @@ def check_precision(model, **_):
 
 def check_batch(model, images, **_):
     """Raise `ValueError` unless a compiled model can take a step with this batch."""
-    if not isinstance(optimizer(model), AveragingAdam):
+    if not isinstance(optimizer(model), AveragingMuon):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )

@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 
 from diffusion_core.checks import outside
 from diffusion_core.runs import guards, states
-from diffusion_core.runs.averaging import assign_averages, averaged_weights, steps_done
 from diffusion_core.runs.devices import check_same, is_first
 from diffusion_core.runs.files import FolderLock, remove_leftovers
+from diffusion_core.runs.optimizer import assign_averages, averaged_weights, steps_done
 
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
 

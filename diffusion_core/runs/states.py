@@ -22,8 +22,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.runs.averaging import averages, steps_done
 from diffusion_core.runs.files import write_atomically
+from diffusion_core.runs.optimizer import averages, steps_done
 
 FORMAT = 2
 KEEP = 3
