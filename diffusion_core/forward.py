@@ -9,11 +9,6 @@ from diffusion_core.checks import COUNT, IMAGES, NOISE, NUMBERS, SEED, SHAPE, ch
 from diffusion_core.schedule import ARTICLE, SCHEDULE, Schedule
 
 
-def STEPS(name, value):
-    """The kind of steps: one number, or one for each image, as float64."""
-    return NUMBERS(name, value).astype(np.float64)  # in eight bits, 127 + 1 would be -128
-
-
 def _check_fit(images, t, schedule, noise, **_):
     if t.shape not in ((), (len(images),)):
         raise ValueError(f"t has the shape {t.shape}; expected one step, or one for each image.")
@@ -28,7 +23,7 @@ def _check_fit(images, t, schedule, noise, **_):
         )
 
 
-@checked(_check_fit, images=IMAGES, t=STEPS, schedule=SCHEDULE, seed=SEED, noise=NOISE)
+@checked(_check_fit, images=IMAGES, t=NUMBERS, schedule=SCHEDULE, seed=SEED, noise=NOISE)
 def forward_noise(
     images: np.ndarray,
     t: float | np.ndarray,
@@ -55,7 +50,7 @@ def forward_noise(
     """
     x0 = images
     epsilon = gaussian_noise(len(x0), x0.shape[1:], seed) if noise is None else noise
-    t = t[..., None, None, None]
+    t = np.asarray(t, np.float64)[..., None, None, None]  # in eight bits, 127 + 1 would be -128
     (signal_t, noise_t), (signal_next, noise_next) = schedule.at(t), schedule.at(t + 1)
     x_t = signal_t * x0 + noise_t * epsilon
     x_next = signal_next * x0 + noise_next * epsilon

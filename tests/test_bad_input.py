@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, evaluation, forward, model, schedule
+from diffusion_core import checks, data, evaluation, model, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -130,6 +130,7 @@ KINDS = {
         shapes.filter(lambda shape: shape[1:] != (8, 8, 3)).map(np.zeros),
         st.sampled_from([np.full((2, 8, 8, 3), 1e300), np.zeros((0, 8, 8, 3))]),
     ),
+    checks.NUMBERS: numbers_of_none,
     checks.NETWORK: not_whole | st.integers() | st.sampled_from(not_models),
     checks.PATH: st.one_of(
         st.sampled_from(["", "a\0b", b"weights", b"\xff", True, False, ["weights"]]),
@@ -139,12 +140,6 @@ KINDS = {
     checks.CALLBACK: (others | floats | st.integers()).filter(lambda bad: not callable(bad)),
     schedule.SCHEDULE: not_schedules,
     schedule.LINEAR: not_schedules | not_linear,
-    forward.STEPS: st.one_of(
-        (st.none() | others).filter(lambda value: not isinstance(value, (list, np.ndarray))),
-        outside(0, 15) | st.lists(outside(0, 15), min_size=2, max_size=2),
-        few | few.map(np.array) | st.sampled_from([*infinite, -1e-9, 16.0]),
-        st.sampled_from([[True, False], [[0, 0]], [0.0, np.nan], np.zeros((2, 1), int)]),
-    ),
     model.YES_OR_NO: (not_whole | st.integers() | huge).filter(
         lambda value: not isinstance(value, (bool, np.bool_))
     ),
@@ -231,6 +226,12 @@ PLACES |= {
         lambda bad: bad != "stand-in"
     ),
     ("load_images", "label"): PLACES["load_images", "label"] | st.integers(2, 9),
+    ("forward_noise", "t"): st.one_of(
+        (st.none() | others).filter(lambda value: not isinstance(value, (list, np.ndarray))),
+        outside(0, 15) | st.lists(outside(0, 15), min_size=2, max_size=2),
+        few | few.map(np.array) | st.sampled_from([*infinite, -1e-9, 16.0]),
+        st.sampled_from([[True, False], [[0, 0]], [0.0, np.nan], np.zeros((2, 1), int)]),
+    ),
     ("train", "epochs"): PLACES["train", "epochs"] | st.integers(2**30, 2**31 - 1),
     ("loss_by_noise_level", "images"): PLACES["loss_by_noise_level", "images"]
     | st.just(CARS[:, :4]),
