@@ -78,6 +78,8 @@ def _parser():
     add("--seed", type=seed, default=0, help="of the drawn cars (0)")
     names = ("classifier", "inception")
     add("--features", choices=names, default="classifier", help="the measure to use (classifier)")
+    crowds = ("held-out", "train")
+    add("--against", choices=crowds, default="held-out", help="train to choose, held-out to judge")
     add("--out", type=_file(".json"), help="write everything to this file (.json)")
     return parser
 
@@ -175,11 +177,11 @@ def sample(n, steps, seed, weights, guidance, guide, out):
     print(f"{n} cars are in {str(out)!r}")  # a name may hold bytes that are no text
 
 
-def evaluate(weights, guidance, guide, n, seed, features, out):
+def evaluate(weights, guidance, guide, n, seed, out, **options):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
-    python -m diffusion_core evaluate --guidance 3                 # away from a weaker self
+    python -m diffusion_core evaluate --against train --guidance 3 # to choose a setting
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
     """
     network, about = _load(weights, guidance, guide)
@@ -189,7 +191,7 @@ def evaluate(weights, guidance, guide, n, seed, features, out):
     from diffusion_core.page.tables import as_table
     from diffusion_core.runs.files import write_atomically
 
-    found = evaluation.evaluate(network, n, seed, features=features)
+    found = evaluation.evaluate(network, n, seed, **options)
     print(as_table(found))
     if out:
         content = {**about, "machine": describe_machine(), **found}

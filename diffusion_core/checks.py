@@ -96,6 +96,17 @@ def whole(least=1, most=2**32 - 1):
 COUNT, SEED = whole(1), whole(0)
 
 
+def one_of(*known):
+    """Make the kind of the texts that are `known`."""
+
+    def kind(name, value):
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(_sentence(name, value, f"one of {', '.join(known)}"))
+        return value
+
+    return kind
+
+
 def SHAPE(name, value):
     """Whole numbers of at least 1, in a tuple or list, as a tuple of `int`."""
     if not isinstance(value, (tuple, list)):

@@ -7,29 +7,21 @@ the distances here are *not* the FID of papers, which is defined on those of one
 import keras
 import numpy as np
 
-from diffusion_core.checks import (
-    IMAGES,
-    NETWORK,
-    SEED,
-    brief,
-    check_images_of,
-    checked,
-    outside,
-    whole,
-)
+from diffusion_core import checks
+from diffusion_core.checks import IMAGES, NETWORK, SEED, checked, one_of, outside, whole
 from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
 from diffusion_core.sampling import predict
 from diffusion_core.schedule import linear_schedule
-from diffusion_core.sources.features import COMPARED, FEATURES, classifier_features, controls
-from diffusion_core.sources.measures import (
-    ROWS,
-    at_least,
-    closest,
-    copying,
-    kernel_distance,
-    precision_recall,
+from diffusion_core.sources.copies import closest, copying
+from diffusion_core.sources.features import (
+    COMPARED,
+    COPIES,
+    FEATURES,
+    classifier_features,
+    controls,
 )
+from diffusion_core.sources.measures import ROWS, at_least, kernel_distance, precision_recall
 
 
 @checked(at_least(2, 2), features=ROWS, reference=ROWS)
@@ -50,7 +42,7 @@ def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
     return float(np.square(m1 - m2).sum() + np.trace(C1 + C2) - 2 * trace_of_root)
 
 
-@checked(lambda model, images: check_images_of(model, images), model=NETWORK, images=IMAGES)
+@checked(lambda model, images: checks.check_images_of(model, images), model=NETWORK, images=IMAGES)
 def loss_by_noise_level(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the mean absolute error of each of the 16 steps, over the size of a step: `(16,)`.
 
@@ -85,66 +77,64 @@ def _row(features, reference):
     }
 
 
-def _known(name, value):
-    if not isinstance(value, str) or value not in FEATURES:
-        raise ValueError(f"{name} is {brief(value)}; expected one of {', '.join(FEATURES)}.")
-    return value
-
-
 def _draws_cars(model, **_):
     if model.input_shape[0][1:] != (32, 32, 3):
         raise ValueError(f"the model draws {model.input_shape[0][1:]}; expected (32, 32, 3).")
 
 
-@checked(_draws_cars, model=NETWORK, n=whole(COMPARED, 20_000), seed=SEED, features=_known)
+@checked(
+    _draws_cars,
+    model=NETWORK,
+    n=whole(COMPARED, 20_000),
+    seed=SEED,
+    features=one_of(*FEATURES),
+    against=one_of("train", "held-out"),
+)
 @outside()  # every measure opens its own door, where its rows become float64
 def evaluate(
-    model: keras.Model, n: int = 5000, seed: int = 0, features: str = "classifier"
+    model: keras.Model,
+    n: int = 5000,
+    seed: int = 0,
+    features: str = "classifier",
+    against: str = "held-out",
 ) -> dict[str, object]:
-    """Draw `n` pictures and measure them against the 1,000 held-out cars.
+    """Draw `n` pictures and measure them against real cars.
 
     Args:
         model: a network for pictures of 32×32.
         n, seed: how many pictures, from 1,000 to 20,000 (the book's tables use 5,000), and which.
         features: "classifier", or "inception" (needs internet once).
+        against: "train", to choose between networks and settings: the training cars from the
+            1,001st on; or "held-out", to judge what was chosen, once: the 1,000 held-out cars.
 
     Returns:
         `quality`, a dict of rows of `compare` by name, "generated" and its first 1,000 first;
-        `copying`, for the generated pictures, the held-out cars and the copies, the share that
-        counts as copied by pixels and by features; `closest`, the ten generated pictures with the
-        smallest ratios by pixels and by features, with the training car that each resembles;
+        `copying`, for the held-out cars, the generated ones and planted copies, the share that
+        counts as copied; `closest`, the ten generated pictures that resemble a training car most;
         `loss`, the loss by noise level on 1,000 training and on the held-out cars; and the
-        arguments.
+        arguments. Against "train", what would need held-out cars is left out.
     """
-    training, held_out, trucks = load_cars(), load_cars("test"), load_images("truck", "test")
-    sets = {"generated": denormalize(predict(model, n, seed=seed))}
-    sets |= {"held-out cars": held_out, **controls(training, trucks)}
+    training, trucks = load_cars(), load_images("truck", "test")
+    # Whoever chooses does not even load the cars that judge.
+    unseen = {"held-out cars": load_cars("test")} if against == "held-out" else {}
+    reference = FEATURES[features](unseen.get("held-out cars", training[COMPARED:]))
+    sets = {"generated": denormalize(predict(model, n, seed=seed)), **controls(training, trucks)}
     rows = {name: FEATURES[features](images) for name, images in sets.items()}
-    known = {images.tobytes(): rows[name] for name, images in sets.items()}
-
-    def extract(images):  # every picture is looked at once
-        found = known.get(images.tobytes())
-        return FEATURES[features](images) if found is None else found
-
     # A Fréchet distance depends on the number of pictures, and the controls have 1,000 each.
-    reference, equal = rows.pop("held-out cars"), rows["generated"][:COMPARED]
-    rows = {"generated": rows.pop("generated"), "generated, the first 1,000": equal, **rows}
-    sought = ("held-out cars", "generated", "copies of 100 training cars")
-    found = copying({name: sets[name] for name in sought}, training, extract)
+    equal = {"generated, the first 1,000": rows["generated"][:COMPARED]}
+    rows = {"generated": rows.pop("generated"), **equal, **rows}
+    sought = unseen | {name: sets[name] for name in ("generated", COPIES)}
+    found = {name: copying(images, training) for name, images in sought.items()}
     return {
         "features": features,
+        "against": against,
         "n": n,
         "seed": seed,
         "quality": {name: _row(cloud, reference) for name, cloud in rows.items()},
-        "copying": {
-            name: {space: float(result["copied"].mean()) for space, result in spaces.items()}
-            for name, spaces in found.items()
-        },
-        "closest": {
-            space: closest(result, len(training)) for space, result in found["generated"].items()
-        },
+        "copying": {name: float(result["copied"].mean()) for name, result in found.items()},
+        "closest": closest(**found["generated"]),
         "loss": {
-            "training": loss_by_noise_level(model, normalize(training[:COMPARED])).tolist(),
-            "held out": loss_by_noise_level(model, normalize(held_out)).tolist(),
+            name: loss_by_noise_level(model, normalize(images)).tolist()
+            for name, images in {"training cars": training[:COMPARED], **unseen}.items()
         },
     }

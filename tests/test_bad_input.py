@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, evaluation, model, schedule
+from diffusion_core import checks, data, model, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -160,15 +160,16 @@ KINDS = {
         shapes.filter(lambda shape: len(shape) != 2).map(np.zeros),
         st.sampled_from([*"FDSUOMm"]).map(lambda dtype: np.zeros((60, 60), dtype)),
     ),
-    evaluation._known: bad_names,
     DOORS["diffusion_core.runs.devices.spread"][1]["count"]: others | floats | outside(1, 99),
 }
 
 
 def strategy_of(kind):
-    """The bad values of a kind; `number` makes one kind for each range."""
+    """The bad values of a kind; `number` makes one kind for each range, `one_of` for each list."""
     if kind in KINDS:
         return KINDS[kind]
+    if kind.__qualname__.startswith("one_of"):
+        return bad_names
     limits = inspect.getclosurevars(kind).nonlocals
     least, most = limits["least"], limits["most"]
     if limits["result"] is int:
@@ -198,6 +199,7 @@ GOOD = {"images": CARS, "schedule": HALF, "seed": 0, "step": 0, "t": 0, "n": 9, 
 GOOD |= {"epochs": 1, "total_steps": 10, "count": 1, "signal": [0, 0.5, 1], "noise": [1, 0.5, 0]}
 GOOD |= dict.fromkeys(["features", "reference", "rows", "training"], np.eye(60))
 MORE = dict.fromkeys(["normalize", "classifier_features", "inception_features"], PIXELS)
+MORE["resemblance"] = {**PIXELS, "training": PIXELS["images"]}
 MORE |= {"load_images": {"source": "stand-in"}, "train": {"batch_size": 1}}
 
 
@@ -297,6 +299,7 @@ OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "-
     "--weights-dir": st.sampled_from(["", "\0", "a\0b"]),
     "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".npy", ".json"))
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),
+    "--against": words.filter(lambda word: word not in ("train", "held-out")),
     "--features": words.filter(lambda word: word not in ("classifier", "inception")),
 }
 (COMMANDS,) = _parser()._subparsers._group_actions

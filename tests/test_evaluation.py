@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import ROOT, precision
+from PIL import Image, ImageFilter
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
@@ -16,8 +17,9 @@ from diffusion_core.evaluation import evaluate, frechet_distance
 from diffusion_core.page.tables import as_table
 from diffusion_core.sources import features
 from diffusion_core.sources.cifar10 import LABELS
+from diffusion_core.sources.copies import copying, groups
 from diffusion_core.sources.features import classifier_features, load_classifier
-from diffusion_core.sources.measures import kernel_distance, nearest_training, precision_recall
+from diffusion_core.sources.measures import kernel_distance, precision_recall
 from diffusion_core.sources.pretrained import PRETRAINED
 
 RANDOM = np.random.default_rng(0)
@@ -90,26 +92,54 @@ def test_clouds_that_cannot_be_compared_are_refused(measure, rows, columns, comp
 def test_too_few_pictures_and_too_few_cars_are_refused():
     with pytest.raises(ValueError, match="n is 999; expected a whole number from 1000"):
         evaluate(make_model(), n=999)
-    with pytest.raises(ValueError, match="300 and 50 rows; expected at least 1 and 51"):
-        nearest_training(CLOUD, CLOUD[:50])
 
 
-def test_a_copy_is_nearer_than_a_third_of_the_mean_distance_to_the_next_fifty():
-    for nearest, copied in ((3.3, True), (3.4, False)):
-        training = np.array([nearest, *[10.0] * 50, 99.0])[:, None]
-        found = nearest_training(np.zeros((1, 1)), training)
-        assert found["ratio"] == pytest.approx(nearest / 10)
-        assert found["copied"] == copied
+# --- copies -------------------------------------------------------------------------------------
 
 
-def test_copies_are_found_in_pixels_and_features_mirrored_too(cars):
-    training = cars[:100]
-    pictures = np.stack([training[40], training[7][:, ::-1]])
-    for found in evaluation.copying({"pictures": pictures}, training)["pictures"].values():
-        assert found["nearest"].tolist() == [40, 107]
-        assert found["copied"].all()
-        pairs = {(p["picture"], p["car"], p["mirrored"]) for p in evaluation.closest(found, 100)}
-        assert pairs == {(0, 40, False), (1, 7, True)}
+def in_colour(image, change):
+    return np.clip(np.rint(change(image.astype(float))), 0, 255).astype(np.uint8)
+
+
+def enlarged(image):
+    part = Image.fromarray(image).crop((1, 5, 27, 31))
+    return np.asarray(part.resize((32, 32), Image.Resampling.BICUBIC))
+
+
+ALTERED = {
+    "the car itself": lambda car: car,
+    "mirrored": lambda car: car[:, ::-1],
+    "shifted": lambda car: np.pad(car, ((0, 3), (3, 0), (0, 0)), "edge")[3:, :32],
+    "lighter and flatter": lambda car: in_colour(car, lambda x: 0.85 * x + 30),
+    "bluer": lambda car: in_colour(car, lambda x: np.add(x, [-20, 0, 20])),
+    "with noise": lambda car: in_colour(car, lambda x: x + RANDOM.normal(0, 8, x.shape)),
+    "blurred": lambda car: np.asarray(Image.fromarray(car).filter(ImageFilter.GaussianBlur(1))),
+    "enlarged and mirrored": lambda car: enlarged(car)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_copies_are_found_even_if_they_are_altered(cars, alter):
+    training = cars[:200]
+    found = copying(np.stack([alter(car) for car in training[20:60]]), training)
+    assert (found["nearest"] == np.arange(20, 60)).mean() > 0.95
+    assert found["copied"].mean() >= 0.95
+
+
+def test_other_cars_trucks_and_noise_are_no_copies(cars):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    flat = np.full((1, 32, 32, 3), 99, np.uint8)
+    found = copying(np.concatenate([cars[300:340], noise, flat]), cars[:200])
+    assert found["copied"][:40].mean() < 0.1, "CIFAR-10 holds some cars twice"
+    assert not found["copied"][40:].any()
+    assert np.abs(found["resemblance"][-1]) < 1e-6, "a picture without contours"
+
+
+def test_cars_that_are_copies_of_each_other_are_one_group(cars):
+    training = np.concatenate([cars[:50], cars[10:13, :, ::-1], cars[10:11]])
+    numbers = groups(training)
+    assert [len(set(numbers[same])) for same in ([10, 50, 53], [11, 51], [12, 52])] == [1, 1, 1]
+    assert len(set(numbers)) == 50
 
 
 def test_the_loss_by_noise_level_of_a_network_that_changes_nothing():
@@ -170,20 +200,28 @@ def test_evaluate_measures_generated_cars_and_every_control(cars, monkeypatch):
     splits = {"train": cars[:100], "test": cars[-60:]}
     monkeypatch.setattr(evaluation, "load_cars", lambda split="train": splits[split])
     monkeypatch.setattr(evaluation, "load_images", lambda label, split: cars[200:260])
-    found = evaluate.__wrapped__(make_model(widths=(4, 8)), n=70)
+    network = make_model(widths=(4, 8))
+    found = evaluate.__wrapped__(network, n=70)
     found = json.loads(json.dumps(found))  # it can be written down
     names = ["generated", "generated, the first 1,000", features.FLOOR]
     assert list(found["quality"])[:3] == names
     assert [found["quality"][name]["pictures"] for name in names] == [70, 60, 60]
-    assert found["copying"]["copies of 100 training cars"] == {"pixels": 1, "features": 1}
+    assert found["copying"]["copies of 100 training cars"] == 1
     assert {len(loss) for loss in found["loss"].values()} == {16}
-    for closest in found["closest"].values():
-        ratios = [pair["ratio"] for pair in closest]
-        assert ratios == sorted(ratios)
-        assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 70 for pair in closest)
+    resemblances = [pair["resemblance"] for pair in found["closest"]]
+    assert resemblances == sorted(resemblances, reverse=True)
+    assert all(0 <= pair["car"] < 100 and 0 <= pair["picture"] < 70 for pair in found["closest"])
     table = as_table(found).splitlines()
     floor = next(line for line in table if line.startswith(f"| {features.FLOOR} "))
     assert floor.split("|")[4].strip() == "1.0"
+    # Whoever chooses never sees the held-out cars.
+    del splits["test"]
+    choosing = evaluate.__wrapped__(network, n=70, against="train")
+    assert [list(choosing[part]) for part in ("quality", "loss")] == [
+        list(found["quality"]),
+        ["training cars"],
+    ]
+    assert list(choosing["copying"]) == ["generated", features.COPIES]
     assert len(table) == 3 * 2 + 2 * len(found["quality"]) + len(found["copying"]) + 2
 
 
@@ -199,20 +237,6 @@ def test_a_network_of_other_pictures_is_refused_before_drawing(tiny, monkeypatch
     monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("it drew"))
     with pytest.raises(ValueError, match=r"\(8, 8, 3\).*\(32, 32, 3\)"):
         evaluate(tiny(), 1000)
-
-
-def test_evaluate_looks_at_every_picture_once(real_folder, monkeypatch):
-    seen = []
-
-    def extract(images):
-        seen.append(len(images))
-        return images[:, ::8, ::8].reshape(len(images), -1).astype(np.float32) / 255
-
-    monkeypatch.setitem(evaluation.FEATURES, "classifier", extract)
-    question = [keras.Input((32, 32, 3)), keras.Input((1,)), keras.Input((1,))]
-    evaluate(keras.Model(question, keras.layers.Rescaling(0.9)(question[0])), 1000)
-    # Drawn, seven controls, held out, and the training cars with their mirror images.
-    assert sum(seen) == 1000 + 7000 + 1000 + 10_000
 
 
 def test_kernel_distance_keeps_no_square_of_the_pictures(most_memory):

@@ -89,12 +89,12 @@ def test_the_shipped_network_draws_a_grid_and_no_folder_hides_it(tmp_path, monke
 def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, capsys):
     row = {"pictures": 1000, "frechet distance": 2.0, "kernel distance": 0.001, "interval": [0, 1]}
     row |= dict.fromkeys(("precision", "recall", "density", "coverage"), 0.5)
-    found = {"quality": {FLOOR: row}, "copying": {"held-out cars": {"pixels": 0.001}}}
+    found = {"quality": {FLOOR: row}, "copying": {"held-out cars": 0.001}}
     asked = []
     monkeypatch.setattr(evaluation, "evaluate", lambda *a, **b: asked.append((a[1:], b)) or found)
     monkeypatch.chdir(tmp_path)
     assert run("evaluate --n 1000 --seed 3 --out evaluation.json") == 0
-    assert asked == [((1000, 3), {"features": "classifier"})]
+    assert asked == [((1000, 3), {"features": "classifier", "against": "held-out"})]
     printed = capsys.readouterr().out
     assert "| real training cars | 1,000 | 2.000 | 1.0 |" in printed
     assert "| held-out cars | 0.10% |" in printed

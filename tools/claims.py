@@ -46,7 +46,7 @@ def claims() -> str:
         guided["quality"][name]
         for name in ("generated", "cars as JPEG, quality 75", "real training cars")
     )
-    copies, control = (guided["copying"][n]["pixels"] for n in ("generated", "held-out cars"))
+    copies, control = (guided["copying"][n] for n in ("generated", "held-out cars"))
 
     def times(name):
         return f"{speed['ours'] / speed[name]:.1f} times"

@@ -24,8 +24,5 @@ def as_table(found: dict[str, object]) -> str:
         {"pictures": name, **{measure: f"{row[measure]:.2f}" for measure in measures}}
         for name, row in quality.items()
     ]
-    copies = [
-        {"pictures": name, **{f"copies by {space}": f"{share:.2%}" for space, share in row.items()}}
-        for name, row in copying.items()
-    ]
+    copies = [{"pictures": name, "copies": f"{share:.2%}"} for name, share in copying.items()]
     return "\n\n".join(table(rows).data for rows in (distances, overlaps, copies))

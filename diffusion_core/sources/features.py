@@ -17,7 +17,7 @@ from diffusion_core.runs import states
 from diffusion_core.sources.pretrained import PRETRAINED
 
 WIDTHS = (64, 128, 192)
-FLOOR = "real training cars"
+FLOOR, COPIES = "real training cars", "copies of 100 training cars"
 COMPARED = 1000  # as many as there are held-out cars
 
 
@@ -112,7 +112,7 @@ def controls(training: np.ndarray, trucks: np.ndarray) -> dict[str, np.ndarray]:
         "blurred cars": np.stack([_blurred(car) for car in cars]),
         "real trucks": trucks[:COMPARED],
         "pure noise": random.integers(0, 256, cars.shape, dtype=np.uint8),
-        "copies of 100 training cars": copied[random.integers(len(copied), size=len(cars))],
+        COPIES: copied[random.integers(len(copied), size=len(cars))],
     }
 
 

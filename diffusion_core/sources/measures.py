@@ -6,10 +6,8 @@ import io
 import numpy as np
 
 from diffusion_core.checks import NUMBERS, SEED, check_size, checked, whole
-from diffusion_core.sources.features import classifier_features
 
 NEIGHBOURS = 5  # as the authors of density and coverage advise
-COPY_RATIO, COPY_NEIGHBOURS = 1 / 3, 50
 
 
 def ROWS(name, value):
@@ -92,59 +90,3 @@ def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, f
     with contextlib.redirect_stdout(io.StringIO()):  # prdc prints what it counts
         found = compute_prdc(reference, features, nearest_k=NEIGHBOURS)
     return {name: float(value) for name, value in found.items()}
-
-
-@checked(at_least(1, COPY_NEIGHBOURS + 1), rows=ROWS, training=ROWS)
-def nearest_training(rows: np.ndarray, training: np.ndarray) -> dict[str, np.ndarray]:
-    """Find each row's nearest training row, and how much nearer it is than the next 50.
-
-    A picture counts as a copy when the distance to its nearest training picture is below a third
-    of the mean distance to the next 50. The comparison with the next 50 is that of Carlini et al.
-    2023 (arXiv:2301.13188); the bound of a third is this book's.
-
-    Returns:
-        `nearest`, integers `(n,)`; `ratio`, floats `(n,)`; `copied`, booleans `(n,)`.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=COPY_NEIGHBOURS + 1, algorithm="brute").fit(training)
-    distances, indices = search.kneighbors(rows)
-    ratio = distances[:, 0] / np.maximum(distances[:, 1:].mean(1), 1e-12)
-    return {"nearest": indices[:, 0], "ratio": ratio, "copied": ratio < COPY_RATIO}
-
-
-def copying(
-    sets: dict[str, np.ndarray], training: np.ndarray, extract=classifier_features
-) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Look for the uint8 pictures of several sets among uint8 cars and their mirror images.
-
-    Returns:
-        For each name of `sets`, and there for "pixels" and for "features", what `nearest_training`
-        returns. A nearest index of `len(training)` or above means the mirror image of the car at
-        that index minus `len(training)`.
-    """
-    both = np.concatenate([training, training[:, :, ::-1]])
-    found = {name: {} for name in sets}
-    for space, rows_of in {"pixels": _flat, "features": extract}.items():
-        rows = rows_of(both)
-        for name, images in sets.items():
-            found[name][space] = nearest_training(rows_of(images), rows)
-    return found
-
-
-def _flat(images):
-    return images.reshape(len(images), -1) / np.float32(255)
-
-
-def closest(result: dict[str, np.ndarray], cars: int) -> list[dict]:
-    """Return the ten pictures with the smallest ratios, and the car that each resembles."""
-    order = np.argsort(result["ratio"], kind="stable")[:10]
-    return [
-        {
-            "picture": int(i),
-            "car": int(result["nearest"][i] % cars),
-            "mirrored": bool(result["nearest"][i] >= cars),
-            "ratio": float(result["ratio"][i]),
-        }
-        for i in order
-    ]
