@@ -3,12 +3,14 @@
     python bench/guidance.py [--pictures 2000]
 
 Draws the same noises with the shipped network, alone and away from weaker selves by several
-strengths, and measures the pictures against the 5,000 training cars. Adds a row to
-results/guidance.json for each setting; settings that are already there are left out. The held-out
-cars have the last word, once, by `python -m diffusion_core evaluate --guidance W`.
+strengths, and measures the pictures against the 5,000 training cars, with the difference to the
+package's own setting. Adds a row to results/guidance.json for each setting; settings that are
+already there are left out. The held-out cars have the last word, once, by
+`python -m diffusion_core evaluate --guidance W`.
 """
 
 import argparse
+from functools import cache
 from itertools import count
 from pathlib import Path
 from unittest import mock
@@ -25,17 +27,19 @@ from diffusion_core import (
     load_cars,
     load_pretrained,
     make_model,
+    normalize,
     predict,
+    train,
 )
 from diffusion_core.evaluation import frechet_distance
 from diffusion_core.sources.features import COMPARED, classifier_features
-from diffusion_core.sources.measures import precision_recall
-from diffusion_core.sources.pretrained import weights_digest
+from diffusion_core.sources.measures import paired_difference, precision_recall
+from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
 STRENGTHS = {5: (1.5, 2, 3), 20: (1.5, 2, 2.5, 3), 100: (1.5, 2, 2.5, 3, 3.5, 4, 5)}
 SETTINGS = [{"weak": "none", "w": 1}]
 SETTINGS += [{"weak": f"epoch {e}", "w": w} for e, several in STRENGTHS.items() for w in several]
-SETTINGS += [{"weak": "dropout", "w": w} for w in (1.5, 2, 3)]
+SETTINGS += [{"weak": weak, "w": w} for weak in ("narrower", "dropout") for w in (1.5, 2, 3)]
 SETTINGS += [
     {"weak": "epoch 100", "w": 3, "levels": levels} for levels in ([0, 0.8], [0.2, 0.9], [0.2, 1])
 ]
@@ -53,15 +57,19 @@ def main() -> None:
     rows = saved["rows"] if saved.get("network") == weights else []
     training = load_cars()
     cars, about_cars = classifier_features(training), {"training contrast": float(training.std())}
+    about = {"weak": GUIDE.replace("small-epoch-", "epoch "), "w": 3, "steps": 16, "levels": [0, 1]}
+    own = classifier_features(draw(about, options.pictures))
     for setting in SETTINGS:
         about = {"steps": 16, "levels": [0, 1], **setting, "pictures": options.pictures, "seed": 0}
         if any(about.items() <= row.items() for row in rows):
             continue
-        schedule, noise = linear_schedule(about["steps"]), gaussian_noise(about["pictures"])
-        pictures = denormalize(predict(network(about), schedule=schedule, noise=noise))
+        pictures = draw(about, options.pictures)
         features = classifier_features(pictures)
+        difference, *interval = paired_difference(frechet_distance, features, own, cars)
         measured = {
             "frechet distance": frechet_distance(features, cars),
+            "further than the package's own": difference,
+            "interval": interval,
             "contrast": float(pictures.std()),
             **precision_recall(features[:COMPARED], cars[:COMPARED]),
         }
@@ -69,13 +77,30 @@ def main() -> None:
         write_results("guidance", rows, options.results, network=weights, **about_cars)
 
 
+def draw(about, n):
+    schedule = linear_schedule(about["steps"])
+    return denormalize(predict(network(about), schedule=schedule, noise=gaussian_noise(n)))
+
+
+@cache
+def narrower():
+    """Return a network of half the width that saw the cars as often as the guide did."""
+    keras.utils.set_random_seed(0)
+    model = make_model(widths=(16, 32, 64))
+    train(model, normalize(load_cars()), epochs=int(GUIDE.removeprefix("small-epoch-")))
+    return model
+
+
 def network(about):
     """Return the network that draws in a row."""
     model, (weak, w) = load_pretrained(), (about["weak"], about["w"])
     if weak == "none":
         return model
-    earlier = f"small-epoch-{weak.removeprefix('epoch '):0>3}"
-    inside = guided(model, with_dropout() if weak == "dropout" else load_pretrained(earlier), w)
+    if weak in MADE:
+        weak = MADE[weak]()
+    else:
+        weak = load_pretrained(f"small-epoch-{weak.removeprefix('epoch '):0>3}")
+    inside = guided(model, weak, w)
     low, high = about["levels"]
     if (low, high) == (0, 1):
         return inside
@@ -111,6 +136,8 @@ def with_dropout(share=0.1):
         variable.assign(value)
     return spoilt
 
+
+MADE = {"narrower": narrower, "dropout": with_dropout}
 
 if __name__ == "__main__":
     main()

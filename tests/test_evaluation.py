@@ -19,7 +19,11 @@ from diffusion_core.sources import features
 from diffusion_core.sources.cifar10 import LABELS
 from diffusion_core.sources.copies import copying, groups
 from diffusion_core.sources.features import classifier_features, load_classifier
-from diffusion_core.sources.measures import kernel_distance, precision_recall
+from diffusion_core.sources.measures import (
+    kernel_distance,
+    paired_difference,
+    precision_recall,
+)
 from diffusion_core.sources.pretrained import PRETRAINED
 
 RANDOM = np.random.default_rng(0)
@@ -63,6 +67,19 @@ def test_the_bootstrap_has_no_bias_and_the_width_of_fresh_samples():
     spread = np.percentile(fresh, [2.5, 97.5])
     assert ends.mean() == pytest.approx(spread.mean(), rel=0.02)
     assert np.ptp(ends) == pytest.approx(np.ptp(spread), rel=0.1)
+
+
+def test_a_paired_interval_is_narrower_than_one_of_strangers_and_holds_the_truth():
+    noise = np.random.default_rng(0).normal(size=(400, 3))
+    reference = np.random.default_rng(1).normal(size=(400, 3))
+    one, other = noise + 0.5, noise + 0.4
+    paired = paired_difference(frechet_distance, one, other, reference)
+    strangers = paired_difference(frechet_distance, one, other[::-1], reference)
+    assert paired[0] == frechet_distance(one, reference) - frechet_distance(other, reference)
+    assert np.ptp(paired[1:]) < 0.6 * np.ptp(strangers[1:])
+    # The means are 3 * (0.5² - 0.4²) apart, and the covariances are the same.
+    assert paired[1] < 0.27 < paired[2]
+    assert paired_difference(frechet_distance, one, one, reference) == (0, 0, 0)
 
 
 def test_precision_and_recall_of_clouds_whose_answer_is_plain():

@@ -77,6 +77,25 @@ def kernel_distance(
     return float(distances[0]), float(low), float(high)
 
 
+def paired_difference(distance, one, other, reference, draws: int = 100, seed: int = 0):
+    """Return `distance(one, reference) - distance(other, reference)`, and its 95% interval.
+
+    Rows `i` of the clouds `one` and `other` come from the same noise. So each draw of the bootstrap
+    takes the same rows of both, and what noise they happened to start from cancels out.
+    """
+    random = np.random.default_rng(seed)
+
+    def difference(rows, real):
+        return distance(one[rows], reference[real]) - distance(other[rows], reference[real])
+
+    drawn = [
+        difference(*(random.integers(n, size=n) for n in (len(one), len(reference))))
+        for _ in range(draws)
+    ]
+    whole = slice(None)
+    return difference(whole, whole), *np.percentile(drawn, [2.5, 97.5]).tolist()
+
+
 @checked(at_least(NEIGHBOURS + 2, NEIGHBOURS + 2), features=ROWS, reference=ROWS)
 def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Return precision, recall, density and coverage with 5 neighbours.
