@@ -1,10 +1,10 @@
 """Make the shipped files of the network "small" from the folder that a training run wrote.
 
-    python tools/ship.py WEIGHTS_DIR
+    python tools/ship.py WEIGHTS_DIR [--stand-in]
 
 Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
-history with the machine, the stand-in sheet of 1,024 guided cars (seed 0), and the model card; the
-first 100 cars to book/_static/cars.png; and what `evaluate` finds, alone and guided, to
+history with the machine and the model card, and, if asked, the stand-in sheet of 1,024 guided cars
+(seed 0); the first 100 cars to book/_static/cars.png; and what `evaluate` finds, alone and guided, to
 bench/results/evaluation.json and evaluation-guided.json. Run it on the machine that trained, with
 all of CIFAR-10 at hand, after the guide was chosen (bench/guidance.py).
 """
@@ -26,13 +26,13 @@ from diffusion_core.sources.cifar10 import STAND_IN
 from diffusion_core.sources.pretrained import GUIDE, PRETRAINED
 from diffusion_core.training import draw_batch
 
-EARLIER_EPOCHS = (1, 5, 20, 100)
+EARLIER_EPOCHS = (5, 20, 100)
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "tools" / "model-card.md"
 
 
-def main(weights_dir: Path) -> None:
-    """Write every shipped file."""
+def main(weights_dir: Path, stand_in: bool) -> None:
+    """Write every shipped file; the stand-in sheet, which is large, only if asked."""
     about = states.read_about(states.find_latest(weights_dir))
     history = about["history"]
     network = model.load_weights_dir(weights_dir)
@@ -44,8 +44,9 @@ def main(weights_dir: Path) -> None:
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
     network = guided(model.load_pretrained(), model.load_pretrained(GUIDE))
     cars = data.denormalize(sampling.predict(network, 1024))
-    sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
-    write_atomically(STAND_IN, figures.png_bytes(sheet))
+    if stand_in:
+        sheet = cars.reshape(32, 32, 32, 32, 3).swapaxes(1, 2).reshape(1024, 1024, 3)
+        write_atomically(STAND_IN, figures.png_bytes(sheet))
     grid = figures.image_grid(cars[:100], scale=2)
     write_atomically(ROOT / "book" / "_static" / "cars.png", figures.png_bytes(grid))
     results = ROOT / "bench" / "results"
@@ -56,6 +57,7 @@ def main(weights_dir: Path) -> None:
         settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
         parameters=network.count_params(),
         seed=about["configuration"]["seed"],
+        guide=GUIDE.removeprefix("small-epoch-"),
         epochs=history["epoch"][-1],
         steps=history["step"][-1],
         hours=sum(history["seconds"]) / 3600,
@@ -76,4 +78,4 @@ def unchanged_loss() -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv)
