@@ -36,15 +36,13 @@ from diffusion_core.sources.features import COMPARED, classifier_features
 from diffusion_core.sources.measures import paired_difference, precision_recall
 from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
-STRENGTHS = {5: (1.5, 2, 3), 20: (1.5, 2, 2.5, 3), 100: (1.5, 2, 2.5, 3, 3.5, 4, 5)}
+OWN = {"weak": GUIDE.replace("small-epoch-", "epoch "), "w": 3}
+STRENGTHS = {"epoch 5": (1.5, 2), "epoch 20": (1.5, 2, 3), OWN["weak"]: (1.5, 2, 3, 4, 5)}
+STRENGTHS |= {"narrower": (1.5, 2, 3), "dropout": (1.5, 2)}
 SETTINGS = [{"weak": "none", "w": 1}]
-SETTINGS += [{"weak": f"epoch {e}", "w": w} for e, several in STRENGTHS.items() for w in several]
-SETTINGS += [{"weak": weak, "w": w} for weak in ("narrower", "dropout") for w in (1.5, 2, 3)]
-SETTINGS += [
-    {"weak": "epoch 100", "w": 3, "levels": levels} for levels in ([0, 0.8], [0.2, 0.9], [0.2, 1])
-]
-SETTINGS += [{"weak": "none", "w": 1, "steps": steps} for steps in (4, 8, 32)]
-SETTINGS += [{"weak": "epoch 100", "w": 3, "steps": steps} for steps in (4, 8, 32)]
+SETTINGS += [{"weak": weak, "w": w} for weak, several in STRENGTHS.items() for w in several]
+SETTINGS += [{**OWN, "levels": levels} for levels in ([0, 0.8], [0.2, 1])]
+SETTINGS += [{**each, "steps": n} for each in ({"weak": "none", "w": 1}, OWN) for n in (8, 32)]
 
 
 def main() -> None:
@@ -57,8 +55,7 @@ def main() -> None:
     rows = saved["rows"] if saved.get("network") == weights else []
     training = load_cars()
     cars, about_cars = classifier_features(training), {"training contrast": float(training.std())}
-    about = {"weak": GUIDE.replace("small-epoch-", "epoch "), "w": 3, "steps": 16, "levels": [0, 1]}
-    own = classifier_features(draw(about, options.pictures))
+    own = classifier_features(draw({"steps": 16, "levels": [0, 1], **OWN}, options.pictures))
     for setting in SETTINGS:
         about = {"steps": 16, "levels": [0, 1], **setting, "pictures": options.pictures, "seed": 0}
         if any(about.items() <= row.items() for row in rows):
