@@ -5,8 +5,8 @@
 Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
 history with the machine and the model card, and, if asked, the stand-in sheet of 1,024 guided cars
 (seed 0); the first 100 cars to book/_static/cars.png; and what `evaluate` finds, alone and guided,
-to bench/results/evaluation.json and evaluation-guided.json. Run it on the machine that trained, with
-all of CIFAR-10 at hand, after the guide was chosen (bench/guidance.py).
+to bench/results/evaluation.json and evaluation-guided.json. Run it on the machine that trained,
+with all of CIFAR-10 at hand, after the guide was chosen (bench/guidance.py).
 """
 
 import json
