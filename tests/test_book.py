@@ -6,7 +6,6 @@ The chapters are read as text; `make test` runs their code elsewhere.
 import ast
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,16 +77,28 @@ def test_every_chapter_has_exercises_of_four_kinds_each_with_a_hidden_solution(c
     assert {"Predict", "Compute", "Code", "Break"} <= set(kinds)
     found = cells(chapter)
     numbers = []
-    for (_, exercise, _), (kind, solution, metadata) in pairwise(found):
+    for place, (_, exercise, _) in enumerate(found):
         number = re.search(r"^\*\*(\d) · \w+\.\*\*", exercise, re.MULTILINE)
         if number:
             numbers.append(int(number.group(1)))
+            # A cell that checks the reader's own answer may come before the solution.
+            checks = "None  # yours" in found[place + 1][1]
+            kind, solution, metadata = found[place + 1 + checks]
             assert kind == "code"
             assert solution.startswith(f"# @title Solution {numbers[-1]}\n")
             assert "hide-cell" in metadata["tags"]
             assert metadata["cellView"] == "form"
             assert metadata["jupyter"] == {"source_hidden": True}
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS[:3], ids=lambda path: path.stem)
+def test_code_is_as_wide_as_its_box_and_answers_that_are_code_can_be_checked(chapter):
+    lines = [line for text in code(chapter)[1:] for line in text.splitlines()]
+    assert [line for line in lines if len(line) > 76] == []
+    texts = [text for _, text, _ in cells(chapter)]
+    asked = [place for place, text in enumerate(texts) if "· Code.**" in text]
+    assert all("None  # yours" in texts[place + 1] for place in asked)
 
 
 @chapters

@@ -62,6 +62,19 @@ def test_a_strip_labels_every_picture():
     assert "<figcaption" in shown.data
 
 
+@pytest.mark.parametrize(("pictures", "width"), [(1, 160), (4, 160), (5, 128), (7, 96), (17, 96)])
+def test_a_strip_is_never_too_small_to_see_and_few_pictures_fill_the_column(pictures, width):
+    shown = figures.strip(np.stack([RED] * pictures), ["a"] * pictures, "colours")
+    for tag in tags(shown, "img") + tags(shown, "figure"):
+        assert f"width:{width}px" in tag["style"]
+
+
+def test_a_chart_is_as_wide_as_the_column():
+    figure, axes = figures.chart("step t", "level")
+    assert figures.figure_pixels(figure).shape[1] == 688
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step t", "level")
+
+
 def test_a_stepper_holds_every_frame_and_label():
     shown = figures.stepper([RED, BLUE], ["red", "blue"], alt="a colour")
     (slider,) = tags(shown, "input")

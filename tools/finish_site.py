@@ -239,6 +239,11 @@ def name_controls(soup: BeautifulSoup) -> None:
     """Give controls the names that they show, lists their roles, and move actions to book.js."""
     for control in soup.select("summary[aria-label]"):
         del control["aria-label"]
+    # A folded cell is named by its title, as in Colab.
+    for fold in soup.select("details.hide:has(pre)"):
+        if title := re.match("# @title (.+)", fold.pre.get_text()):
+            for name in fold.select("summary > p"):
+                name.string = title.group(1)
     for button in soup.select(".search-button-field"):
         button["aria-label"] = " ".join(button.get_text().split())
     sidebar = soup.select_one("#pst-primary-sidebar")

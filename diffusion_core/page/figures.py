@@ -15,6 +15,7 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -22,7 +23,7 @@ from diffusion_core.checks import COUNT
 from diffusion_core.data import denormalize
 from diffusion_core.schedule import Schedule
 
-WIDEST = 720
+WIDEST = 688  # the column of the page
 _steppers = Counter()
 
 
@@ -72,15 +73,20 @@ def show_images(images: np.ndarray, alt: str, columns: int | None = None) -> HTM
 
 
 def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
-    """Show pictures side by side with a label under each; the row wraps on a narrow screen."""
+    """Show pictures side by side with a label under each; the row wraps where it is too long.
+
+    Each is 96 pixels wide at least, and up to 160 where few share the column of the page.
+    """
     _check_labels(images, labels)
+    width = max(96, min(160, WIDEST // len(labels) // 32 * 32))
     cells = "".join(
-        '<figure style="margin:0;width:72px;text-align:center">'
-        f"{_image_tag(image, f'{alt}: {label}', width=64)}"
-        f'<figcaption style="font-size:0.75rem">{html.escape(label)}</figcaption></figure>'
+        f'<figure style="margin:0;width:{width}px;text-align:center">'
+        f"{_image_tag(image, f'{alt}: {label}', width)}"
+        '<figcaption style="font-size:0.8rem;line-height:1.2">'
+        f"{html.escape(label)}</figcaption></figure>"
         for image, label in zip(_as_pixels(images), labels, strict=True)
     )
-    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:4px">{cells}</div>')
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px 2px">{cells}</div>')
 
 
 def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
@@ -126,9 +132,20 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
 </script>""")
 
 
+def chart(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Return a figure as wide as the column of the page, and its axes.
+
+    Its letters are large enough to be read on a phone, where it shrinks to about half.
+    """
+    figure, axes = plt.subplots(figsize=(5.2, 3.1), dpi=WIDEST / 5.2, layout="constrained")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
 def plot_schedules(schedules: dict[str, Schedule]) -> Figure:
     """Plot signal and noise of named schedules against the share of the steps done."""
-    figure, axes = _axes("share of the steps done (0: pure noise, 1: clean)", "level")
+    figure, axes = chart("share of the steps done (0: pure noise, 1: clean)", "level")
     for number, (name, schedule) in enumerate(schedules.items()):
         way = np.arange(schedule.timesteps + 1) / schedule.timesteps
         axes.plot(way, schedule.noise, f"C{number}-", marker=".", label=f"{name}: noise")
@@ -143,18 +160,11 @@ def plot_histories(histories: dict[str, dict[str, list]], timesteps: int | None 
     When `timesteps` is given, the loss is multiplied by it: the mean absolute error of the
     direction instead of that of one step, which is `1 / timesteps` of it.
     """
-    figure, axes = _axes("epoch", "loss" if timesteps is None else "loss / step size")
+    figure, axes = chart("epoch", "loss" if timesteps is None else "loss / step size")
     for name, history in histories.items():
         axes.plot(history["epoch"], np.array(history["loss"]) * (timesteps or 1), label=name)
     axes.legend(fontsize="small")
     return figure
-
-
-def _axes(xlabel, ylabel):
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(alpha=0.3)
-    return figure, axes
 
 
 def _as_pixels(images):

@@ -77,6 +77,18 @@ def test_a_chapter_has_a_slider_its_own_colab_button_no_error_and_says_which_car
     assert colab.endswith(f"/blob/main/book/{name}.ipynb")
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_fold_of_code_says_what_is_in_it(name):
+    named = {
+        fold.pre.get_text().split("\n")[0]: fold.select_one("summary > .collapsed").get_text()
+        for fold in page(f"{name}.html").select("article details.hide:has(pre)")
+    }
+    titled = {first: words for first, words in named.items() if first.startswith("# @title ")}
+    assert titled
+    for first, words in titled.items():
+        assert words == first.removeprefix("# @title ")
+
+
 def test_what_others_made_comes_with_its_licence():
     for path, words in (
         ("mathematics/LICENSE", "Apache License"),
