@@ -24,7 +24,7 @@ from diffusion_core import (
 from diffusion_core.__main__ import _parser, main
 from diffusion_core.runs import states
 from diffusion_core.sources.features import FLOOR
-from diffusion_core.sources.pretrained import weights_digest
+from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
 
 def run(line):
@@ -203,10 +203,10 @@ def test_guidance_takes_the_guide_that_is_named_or_the_one_that_is_shipped(tmp_p
         return np.load(tmp_path / "cars.npy")
 
     by_default = draw("--guidance 3")
-    pair = guided(load_pretrained(), load_pretrained("small-epoch-100"), 3)
+    pair = guided(load_pretrained(), load_pretrained(GUIDE), 3)
     schedule = linear_schedule(2)
     np.testing.assert_array_equal(by_default, data.denormalize(predict(pair, 2, schedule)))
-    np.testing.assert_array_equal(draw("--guide small-epoch-100"), by_default)
+    np.testing.assert_array_equal(draw(f"--guide {GUIDE}"), by_default)
     assert not np.array_equal(draw("--guide small-epoch-005 --guidance 3"), by_default)
     np.testing.assert_array_equal(draw("--guidance 1"), draw(""))
 
