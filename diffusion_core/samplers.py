@@ -73,7 +73,8 @@ def churn(guess, x, levels, fresh, amount=30.0):
     """EDM's sampler, noise before each step: Karras et al. 2022, arXiv:2206.00364, algorithm 2.
 
     `amount` is their `S_churn`, here as they chose it for CIFAR-10 (table 5); noise is added at
-    every level and in full (`S_noise` = 1). Pure noise has no room for more and stays.
+    every level and in full (`S_noise` = 1). Pure noise has no room for more and stays. The step is
+    that of `heun`, their algorithm 1 on our levels.
     """
     gamma = min(amount / (len(levels) - 1), math.sqrt(2) - 1)
     for t, (a, s) in enumerate(pairwise(levels), start=1):

@@ -64,35 +64,44 @@ def test_every_state_equals_that_of_an_independent_library(scheduler):
     np.testing.assert_allclose(states, expected, rtol=0, atol=1e-5)
 
 
-def edm_sampler(denoise, y, sigmas, noises, amount):
-    """Karras et al. 2022, algorithm 2, line by line in their variables, with S_noise = 1."""
+def edm_sampler(denoise, x, times, noises, amount):
+    """Karras et al. 2022: the noise of algorithm 2 and the step of algorithm 1, with S_noise = 1.
+
+    Their scaling is s(t) = 1 - t here and their sigma(t) = t / (1 - t).
+    """
     states = []
-    for sigma, following, noise in zip(sigmas[:-1], sigmas[1:], noises, strict=True):
-        gamma = min(amount / (len(sigmas) - 1), math.sqrt(2) - 1)
+
+    def slope(x, t):  # line 3 of algorithm 1, with the derivatives written out
+        s, sigma, s_slope, sigma_slope = 1 - t, t / (1 - t), -1, 1 / (1 - t) ** 2
+        part = sigma_slope / sigma
+        return (part + s_slope / s) * x - part * s * denoise(x / s, sigma)
+
+    for t, following, noise in zip(times[:-1], times[1:], noises, strict=True):
+        sigma = t / (1 - t)
+        gamma = min(amount / (len(times) - 1), math.sqrt(2) - 1)
         raised = sigma + gamma * sigma
-        raised_y = y + math.sqrt(raised**2 - sigma**2) * noise
-        slope = (raised_y - denoise(raised_y, raised)) / raised
-        y = raised_y + (following - raised) * slope
+        y = x / (1 - t) + math.sqrt(raised**2 - sigma**2) * noise
+        high = raised / (1 + raised)
+        raised_x = (1 - high) * y
+        before = slope(raised_x, high)
+        x = raised_x + (following - high) * before
         if following != 0:
-            slope_there = (y - denoise(y, following)) / following
-            y = raised_y + (following - raised) * (slope + slope_there) / 2
-        states.append(y)
+            x = raised_x + (following - high) * (before + slope(x, following)) / 2
+        states.append(x)
     return states
 
 
 @pytest.mark.parametrize("amount", [0, 3, 30])
 def test_churn_is_the_algorithm_of_edm_in_other_variables(amount):
-    levels = np.linspace(80 / 81, 0, 17)
+    levels = np.linspace(80 / 81, 0, 17)  # EDM begins at sigma = 80
     start, *noises = np.random.default_rng(0).standard_normal((17, 5))
     ours = churn(toy_guess, start, levels.tolist(), lambda t: noises[t - 1], amount=amount)
 
     def denoise(y, sigma):
         return toy_guess(y / (1 + sigma), sigma / (1 + sigma))
 
-    sigmas = levels / (1 - levels)
-    theirs = edm_sampler(denoise, start / (1 - levels[0]), sigmas, noises, amount)
-    theirs = (1 - levels[1:, None]) * np.array(theirs)
-    np.testing.assert_allclose(list(ours), theirs, rtol=0, atol=1e-12)
+    theirs = edm_sampler(denoise, start, levels, noises, amount)
+    np.testing.assert_allclose(list(ours), theirs, rtol=0, atol=1e-7)
 
 
 def test_ddim_without_noise_is_euler_and_so_is_churn_without_noise_heun():
