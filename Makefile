@@ -78,7 +78,7 @@ _executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 		--overwrite $@
 
 # These show what the bench recorded.
-_executed/07-evaluation.ipynb _executed/08-guidance.ipynb _executed/costs.ipynb \
+_executed/07-evaluation.ipynb _executed/08-guidance.ipynb _executed/09-samplers.ipynb _executed/costs.ipynb \
 	_executed/healthy.ipynb _executed/going-further.ipynb: \
 	$(wildcard bench/results/*.json bench/results/*.png)
 

@@ -13,6 +13,7 @@ import warnings
 from contextlib import suppress
 
 from diffusion_core.checks import COUNT, PATH, SEED, YEAR, brief, number, whole
+from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
 
 
@@ -68,6 +69,7 @@ def _parser():
     add = command(sample)
     add("--n", type=count, default=25, help="how many cars (25)")
     add("--steps", type=steps, default=16, help="steps from noise to car (16)")
+    add("--sampler", choices=SAMPLERS, default="euler", help="the rule of a step (euler)")
     add("--seed", type=seed, default=0, help="same seed, same cars (0)")
     add_network(add)
     add("--out", type=_file(".png", ".npy"), required=True, help="a grid (.png) or pixels (.npy)")
@@ -152,11 +154,12 @@ def train(images, devices, start, weights_dir, seed, **options):
     training.train(network, cars, **options)
 
 
-def sample(n, steps, seed, weights, guidance, guide, out):
+def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     """Draw cars from noise.
 
     python -m diffusion_core sample --out cars.png                     # 25 cars in one picture
     python -m diffusion_core sample --guidance 3 --out better.png      # away from a weaker self
+    python -m diffusion_core sample --steps 8 --sampler heun --out h.png
     python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy   # uint8 (1000, 32, 32, 3)
     python -m diffusion_core sample --weights weights --out mine.png   # your own latest weights
     """
@@ -168,7 +171,8 @@ def sample(n, steps, seed, weights, guidance, guide, out):
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs.files import write_atomically
 
-    cars, file = denormalize(predict(network, n, linear_schedule(steps), seed)), io.BytesIO()
+    drawn = predict(network, n, linear_schedule(steps), seed, sampler=sampler)
+    cars, file = denormalize(drawn), io.BytesIO()
     if out.suffix == ".png":
         file.write(png_bytes(image_grid(cars, scale=2)))
     else:

@@ -57,19 +57,29 @@ def forward_noise(
     return x_t, x_next
 
 
-def _check_noise_size(n, image_shape, first, **_):
-    check_size(f"n is {n} and image_shape {image_shape}", n * math.prod(image_shape))
+def _check_noise_size(n, image_shape, first, step, **_):
+    size = math.prod(image_shape)
+    check_size(f"n is {n} and image_shape {image_shape}", n * size)
     if first + n > 2**32:
         raise ValueError(f"first is {first}; expected a whole number from 0 to {2**32 - n}.")
+    if (most := 2**32 // -(-size // 2) - 1) < step:
+        raise ValueError(f"step is {step}; expected a whole number from 0 to {most}.")
 
 
-@checked(_check_noise_size, n=COUNT, image_shape=SHAPE, seed=SEED, first=SEED)
+@checked(_check_noise_size, n=COUNT, image_shape=SHAPE, seed=SEED, first=SEED, step=SEED)
 def gaussian_noise(
-    n: int, image_shape: tuple[int, ...] = (32, 32, 3), seed: int = 0, first: int = 0
+    n: int,
+    image_shape: tuple[int, ...] = (32, 32, 3),
+    seed: int = 0,
+    first: int = 0,
+    step: int = 0,
 ) -> np.ndarray:
     """Return the standard normal noise of pictures `first` to `first + n - 1` of a seed.
 
-    Picture `i` depends on `(seed, i)` alone, not on `n` or on a library's generator: the hash
+    Each picture has an endless row of numbers, of which `step` takes the next piece: 0 is what a
+    drawing starts from, and rules that add noise on the way take the later ones.
+
+    Picture `i` depends on `(seed, i, step)` alone, not on `n` or a library's generator: the hash
     `pcg3d` (Jarzynski and Olano 2020, JCGT 9(3)) of the three 32-bit counters (seed, i, pair)
     gives two uniform numbers, and Box and Muller's transform turns them into two normal ones, in
     float64. A browser can compute the same.
@@ -84,7 +94,7 @@ def gaussian_noise(
     for row, column in product(range(0, n, rows), range(0, size, columns)):
         block = noise[row : row + rows, column : column + columns]
         pictures = first + row + np.arange(block.shape[0])[:, None]
-        pairs = (column + np.arange(0, block.shape[1], 2)) // 2
+        pairs = step * -(-size // 2) + (column + np.arange(0, block.shape[1], 2)) // 2
         u, v = _pcg3d(seed, pictures, pairs)
         radius = np.sqrt(-2 * np.log((u + 1.0) / 2**32))  # one more, since log(0) is infinite
         angle = 2 * np.pi * v / 2**32

@@ -1,6 +1,8 @@
 """Chapter 6, sampling: start at pure noise and ask for the next cleaner picture, step by step."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import keras
@@ -9,6 +11,7 @@ import numpy as np
 from diffusion_core.checks import COUNT, NETWORK, NOISE, SEED, check_size, checked
 from diffusion_core.forward import gaussian_noise
 from diffusion_core.runs.devices import predict_on_batch
+from diffusion_core.samplers import SAMPLER, euler
 from diffusion_core.schedule import ARTICLE, LINEAR, Schedule
 
 BATCH_SIZE = 100
@@ -37,13 +40,17 @@ def _check_states(model, n, schedule, noise, **_):
     )
 
 
-@checked(_check_start, model=NETWORK, n=COUNT, schedule=LINEAR, seed=SEED, noise=NOISE)
+ARGUMENTS = dict(model=NETWORK, n=COUNT, schedule=LINEAR, seed=SEED, noise=NOISE, sampler=SAMPLER)
+
+
+@checked(_check_start, **ARGUMENTS)
 def predict(
     model: keras.Model,
     n: int = 25,
     schedule: Schedule = ARTICLE,
     seed: int = 0,
     noise: np.ndarray | None = None,
+    sampler: str | Callable = "euler",
 ) -> np.ndarray:
     """Draw `n` pictures: the last state of `predict_step`, whose arguments these are.
 
@@ -51,20 +58,21 @@ def predict(
         float32 `(n, height, width, channels)`, around [-1, 1] but not clipped; see `denormalize`.
     """
     drawn = []
-    for x in _starts(model, n, seed, noise):
-        for x in _steps(model, x, schedule):  # noqa: B007, B020
+    for x, fresh in _starts(model, n, seed, noise):
+        for x in _steps(model, x, schedule, sampler, fresh):  # noqa: B007, B020
             pass
         drawn.append(x)
     return np.concatenate(drawn)[: n if noise is None else len(noise)]
 
 
-@checked(_check_states, model=NETWORK, n=COUNT, schedule=LINEAR, seed=SEED, noise=NOISE)
+@checked(_check_states, **ARGUMENTS)
 def predict_step(
     model: keras.Model,
     n: int = 25,
     schedule: Schedule = ARTICLE,
     seed: int = 0,
     noise: np.ndarray | None = None,
+    sampler: str | Callable = "euler",
 ) -> np.ndarray:
     """Draw `n` pictures and return every state on the way, from pure noise to finished.
 
@@ -78,33 +86,45 @@ def predict_step(
         schedule: `signal + noise = 1` is needed.
         seed: picture `i` starts from noise that depends on `(seed, i)` alone, whatever `n` is.
         noise: what to start from, numbers `(n, height, width, channels)` at the first noise level
-            of the schedule; then `n` and `seed` are not used.
+            of the schedule; then `n` is not used, and `seed` for what a rule adds on the way alone.
+        sampler: the rule, one of `samplers.SAMPLERS` by its name, or a function of that signature.
 
     Returns:
         float32 `(timesteps + 1, n, height, width, channels)`, at most 2²⁹ numbers.
     """
     drawn = [
-        np.stack([start, *_steps(model, start, schedule)])
-        for start in _starts(model, n, seed, noise)
+        np.stack([start, *_steps(model, start, schedule, sampler, fresh)])
+        for start, fresh in _starts(model, n, seed, noise)
     ]
     return np.concatenate(drawn, axis=1)[:, : n if noise is None else len(noise)]
 
 
-def _steps(model, x, schedule):
+def _steps(model, x, schedule, sampler, fresh):
     """Yield each state after `x`: the network answers `x + (a_t - a_{t+1}) * d(x, a_t)`."""
+    if sampler is not euler:  # that step the network takes by itself
+        yield from sampler(partial(_ask, model, a_next=0), x, schedule.noise.tolist(), fresh)
+        return
     for a_t, a_next in pairwise(schedule.noise.astype(np.float32)):
-        levels = (np.full((len(x), 1), level) for level in (a_t, a_next))
-        x = predict_on_batch(model, [x, *levels])
+        x = _ask(model, x, a_t, a_next)
         yield x
 
 
+def _ask(model, x, a_t, a_next):
+    levels = (np.full((len(x), 1), level, np.float32) for level in (a_t, a_next))
+    return predict_on_batch(model, [x, *levels])
+
+
 def _starts(model, n, seed, noise):
-    """Yield what to start from, in whole batches, so that the network is compiled for one shape."""
+    """Yield what to start from and what draws fresh noise for it, in whole batches.
+
+    So the network is compiled for one shape.
+    """
     image_shape = model.input_shape[0][1:]
     n = n if noise is None else len(noise)
     size = min(n, BATCH_SIZE)
     for first in range(0, n, size):
+        fresh = partial(gaussian_noise, size, image_shape, seed, first)
         if noise is None:
-            yield gaussian_noise(size, image_shape, seed, first)
+            yield fresh(0), fresh
         else:
-            yield np.resize(noise[first : first + size], (size, *image_shape))
+            yield np.resize(noise[first : first + size], (size, *image_shape)), fresh

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, model, schedule
+from diffusion_core import checks, data, model, samplers, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -138,6 +138,9 @@ KINDS = {
         objects.filter(lambda value: not isinstance(value, Path)),
     ),
     checks.CALLBACK: (others | floats | st.integers()).filter(lambda bad: not callable(bad)),
+    samplers.SAMPLER: (bad_names | st.sampled_from(["Euler", "dpm-solver", ""])).filter(
+        lambda bad: not callable(bad)
+    ),
     schedule.SCHEDULE: not_schedules,
     schedule.LINEAR: not_schedules | not_linear,
     model.YES_OR_NO: (not_whole | st.integers() | huge).filter(
@@ -299,6 +302,7 @@ OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "-
     "--weights-dir": st.sampled_from(["", "\0", "a\0b"]),
     "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".npy", ".json"))
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),
+    "--sampler": words.filter(lambda word: word not in samplers.SAMPLERS),
     "--against": words.filter(lambda word: word not in ("train", "held-out")),
     "--features": words.filter(lambda word: word not in ("classifier", "inception")),
 }

@@ -13,7 +13,8 @@ import pytest
 BOOK = Path(__file__).parent.parent / "book"
 CORE = BOOK.parent / "diffusion_core"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
-STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation", "guidance"]
+STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
+STAGES += ["guidance", "samplers"]
 
 # Blank lines around an answer let Colab and the website read it as Markdown.
 DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)

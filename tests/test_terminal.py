@@ -183,18 +183,18 @@ def test_a_wrong_command_line_ends_with_a_sentence_and_code_2(
     assert message in capsys.readouterr().err
 
 
-def test_the_seed_and_the_number_of_steps_reach_the_sampler(monkeypatch, tmp_path):
+def test_the_seed_the_number_of_steps_and_the_rule_reach_the_sampler(monkeypatch, tmp_path):
     asked = []
 
-    def spy(network, n, schedule, seed):
-        asked.append((n, schedule.timesteps, seed))
+    def spy(network, n, schedule, seed, sampler):
+        asked.append((n, schedule.timesteps, seed, sampler))
         return np.zeros((n, 32, 32, 3), np.float32)
 
     monkeypatch.setattr(sampling, "predict", spy)
     monkeypatch.chdir(tmp_path)
-    assert run("sample --n 7 --steps 32 --seed 9 --out cars.npy") == 0
+    assert run("sample --n 7 --steps 32 --seed 9 --sampler heun --out cars.npy") == 0
     assert run("sample --out cars.npy") == 0
-    assert asked == [(7, 32, 9), (25, 16, 0)]
+    assert asked == [(7, 32, 9, "heun"), (25, 16, 0, "euler")]
 
 
 def test_guidance_takes_the_guide_that_is_named_or_the_one_that_is_shipped(tmp_path):
