@@ -1,6 +1,8 @@
 """Simple Diffusion: a small diffusion model of CIFAR-10 cars, one module for each stage."""
 
+import sys
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 
 _HOMES = {
     "data": "denormalize load_cars load_images normalize",
@@ -10,11 +12,28 @@ _HOMES = {
     "guidance": "guided",
     "training": "compile_model draw_batch train train_one",
     "sampling": "predict predict_step",
+    "sources.folders": "load_folder",
     "sources.pretrained": "load_history",
     "runs.files": "default_weights_dir",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME)
+
+
+def _check_keras():
+    """Raise `ImportError` for a Keras that is too old: where it came first, pip may not say so."""
+    try:  # the one in memory is what runs, whatever was installed since
+        found = getattr(sys.modules.get("keras"), "__version__", None) or version("keras")
+    except PackageNotFoundError:  # or another package provides it
+        return
+    if tuple(map(int, found.split(".")[:2])) < (3, 13):
+        raise ImportError(
+            f"Keras {found} is installed; expected at least 3.13. Run `pip install -U keras`, and "
+            "restart the kernel."
+        )
+
+
+_check_keras()
 
 
 def __getattr__(name):

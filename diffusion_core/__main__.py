@@ -13,6 +13,7 @@ import warnings
 from contextlib import suppress
 
 from diffusion_core.checks import COUNT, PATH, SEED, YEAR, brief, number, whole
+from diffusion_core.runs.files import Display
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(**options)
     except (ValueError, TypeError, OSError, MemoryError) as error:
-        print(f"diffusion_core {name}: {error}", file=sys.stderr)
+        print(f"diffusion_core {name}: {error if str(error) else repr(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -51,7 +52,11 @@ def _parser():
     steps, minutes = _option(TIMESTEPS, int), _option(number(YEAR), float)
 
     def add_network(add):
-        add("--weights", default="small", help="a shipped network or a folder (small)")
+        add(
+            "--weights",
+            default="small",
+            help="a shipped network, or a file or folder of train (small)",
+        )
         text = "draw away from a weaker network, so strongly (1: not at all)"
         add("--guidance", type=_option(number(100), float), help=text)
         add("--guide", help="the weaker network; small has one of its own")
@@ -60,11 +65,12 @@ def _parser():
     add("--epochs", type=count, required=True, help="the last epoch of the run")
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
-    add("--start", help="begin with the weights of a shipped network or a folder (new ones)")
+    add("--start", help="begin with the weights of such a network (new ones)")
     add("--weights-dir", type=path, help="where states and previews are written")
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
-    add("--images", type=count, help="use only so many of the 5,000 cars")
+    add("--data", type=path, dest="own", help="a folder of pictures of your own (CIFAR-10's cars)")
+    add("--images", type=count, help="use only so many of them (all)")
 
     add = command(sample)
     add("--n", type=count, default=25, help="how many cars (25)")
@@ -116,12 +122,13 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(images, devices, start, weights_dir, seed, **options):
-    """Train on the CIFAR-10 cars, or go on from the latest state.
+def train(own, images, devices, start, weights_dir, seed, **options):
+    """Train on the CIFAR-10 cars or on pictures of your own, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
     python -m diffusion_core train --epochs 2 --images 640 --weights-dir try   # a quick look
     python -m diffusion_core train --epochs 9 --start small --weights-dir mine # further on
+    python -m diffusion_core train --epochs 99 --data photos --weights-dir mine
     """
     import keras
 
@@ -129,24 +136,25 @@ def train(images, devices, start, weights_dir, seed, **options):
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs import files, states
     from diffusion_core.runs.devices import spread
+    from diffusion_core.sources import folders
 
     keras.utils.set_random_seed(seed)  # the first weights are draws too
-    network = _network(start) if start else model.make_model()
-    cars = data.normalize(data.load_cars())
+    network = model.load_pretrained(start) if start else model.make_model()
+    cars = data.normalize(folders.load_folder(own) if own else data.load_cars())
     cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
     folder = weights_dir or files.default_weights_dir()
-    print(f"{len(cars)} cars; states and previews go to {folder.resolve()}")
+    print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")
 
     def preview(epoch, network, history):
-        grid = png_bytes(image_grid(sampling.predict(network, 25), scale=2))
         try:
+            grid = png_bytes(image_grid(sampling.predict(network, 25), scale=2))
             path = folder / f"preview-epoch-{epoch:03d}.png"
             files.write_atomically(path, grid, make_folder=False)
             # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
             if str(epoch).rstrip("0") in ("1", "2", "5"):
                 states.export(network, folder / f"epoch-{epoch:03d}.safetensors")
-        except OSError as error:
-            warnings.warn(f"Epoch {epoch} has no preview: {error}.", stacklevel=2)
+        except Exception as error:  # training must not end for the sake of a picture
+            warnings.warn(f"Epoch {epoch} has no preview: {error!r}.", stacklevel=2)
 
     if devices:
         network = spread(network, devices)
@@ -171,6 +179,8 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs.files import write_atomically
 
+    if out.suffix == ".png":  # what no picture can show is refused before it is drawn
+        image_grid(np.zeros((1, *network.input_shape[0][1:])))
     drawn = predict(network, n, linear_schedule(steps), seed, sampler=sampler)
     cars, file = denormalize(drawn), io.BytesIO()
     if out.suffix == ".png":
@@ -196,37 +206,31 @@ def evaluate(weights, guidance, guide, n, seed, out, **options):
     from diffusion_core.runs.files import write_atomically
 
     found = evaluation.evaluate(network, n, seed, **options)
-    print(as_table(found))
     if out:
         content = {**about, "machine": describe_machine(), **found}
         write_atomically(out, json.dumps(content, indent=1).encode())
+    print(as_table(found))
 
 
 def _load(weights, guidance, guide):
     """Return the network that the options name, guided or not, and what results say of it."""
-    from diffusion_core.guidance import guided
+    from diffusion_core import guided, load_pretrained
     from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
-    network, asked = _network(weights), (guidance, guide) != (None, None)
+    network, asked = load_pretrained(weights), (guidance, guide) != (None, None)
     if asked and weights != "small" and not guide:
         raise ValueError(f"{weights} has no guide of its own; name a weaker network by --guide.")
     if asked:
         guidance, guide = 3.0 if guidance is None else guidance, guide or GUIDE
-        network = guided(network, _network(guide), guidance)
+        network = guided(network, load_pretrained(guide), guidance)
     about = {"weights": weights, "guide": guide, "guidance": guidance}
     return network, about | {"network": weights_digest(network)}
 
 
-def _network(weights):
-    from diffusion_core import model
-
-    try:
-        return model.load_pretrained(weights)
-    except ValueError as error:
-        if not os.path.isdir(weights):
-            raise ValueError(f"{error} A folder of saved states will do as well.") from None
-    return model.load_weights_dir(weights)
-
-
 if __name__ == "__main__":
+    for name in ("stdout", "stderr"):
+        # Where one is closed, the next file that is opened would take its place.
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Display(stream))
     sys.exit(main())

@@ -2,7 +2,8 @@
 
 `@checked(n=COUNT, seed=SEED)` names the kind of each argument of a public function. A kind takes an
 argument's name and value; it returns the value, put in order, or raises an error that says what
-came and what was expected. Arguments are checked where the package is entered, and never again.
+came and what was expected, and where one line of Python mends it, gives that: "; try …." Arguments
+are checked where the package is entered, and never again.
 """
 
 import functools
@@ -10,7 +11,8 @@ import inspect
 import os
 import reprlib
 import textwrap
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -115,11 +117,26 @@ def SHAPE(name, value):
 
 
 def ARRAY(name, value):
-    """Anything that NumPy takes for an array, of any dtype."""
-    try:
-        return np.asarray(value)
-    except Exception:  # whatever an object raises that is asked to become an array
-        raise TypeError(_sentence(name, value, "an array of numbers")) from None
+    """Anything that NumPy takes for an array, of any dtype but objects."""
+    with suppress(Exception):  # whatever an object raises that is asked to become an array
+        array = np.asarray(value)
+        if array.dtype != object:
+            return array
+    raise TypeError(_sentence(name, value, f"an array of numbers{_as_array(name, value)}"))
+
+
+def _as_array(name, value):
+    """Return a step towards an array: from a data set, batches, or pictures with labels."""
+    if isinstance(value, list) and value:
+        if all(isinstance(part, tuple) for part in value):
+            return f"; try [pictures for pictures, *_ in {name}]"
+        if {getattr(part, "ndim", 0) for part in value} == {4}:
+            return f"; try np.concatenate({name})"
+    if isinstance(value, tuple) and len(value) == 2 and not np.isscalar(value[0]):
+        return f"; try {name}[0]"
+    if hasattr(value, "__next__") or hasattr(value, "element_spec"):  # of tf.data
+        return f"; try list({name})"
+    return ""
 
 
 def NUMBERS(name, value):
@@ -131,21 +148,51 @@ def NUMBERS(name, value):
 
 
 def IMAGES(name, value):
-    """Images of the network: float32 `(n, height, width, channels)` in [-1, 1], at least one."""
-    images = ARRAY(name, value)
-    if images.dtype != np.float32:
-        raise TypeError(
-            f"images are {images.dtype}; expected float32; call normalize on them first."
-        )
+    """Images of the network: floats `(n, height, width, channels)` in [-1, 1], as float32."""
+    images = NUMBERS(name, value)
+    this = name if isinstance(value, np.ndarray) else f"np.array({name})"  # in the advice
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
             f"images have the shape {images.shape}; expected (n, height, width, channels) "
-            "with at least one image."
+            f"with at least one image{_as_four_axes(images.shape, this)}."
+        )
+    if _is_channels_first(images.shape[1:]):
+        raise ValueError(
+            f"images have the shape {images.shape}; expected the channels last; "
+            f"try {this}.transpose(0, 2, 3, 1)."
         )
     low, high = images.min(), images.max()
-    if not (low >= -1 and high <= 1):  # NaN fails too
-        raise ValueError(f"images go from {low:g} to {high:g}; expected [-1, 1]: call normalize.")
-    return images
+    if images.dtype.kind != "f" or not (low >= -1 and high <= 1):  # NaN fails too
+        raise ValueError(
+            f"images are {images.dtype} from {low:g} to {high:g}; expected float32 in [-1, 1]"
+            f"{_as_scale(images, low, high, this)}."
+        )
+    if low >= 0 and high > 0:
+        warnings.warn(
+            f"images go from {low:g} to {high:g}, with no negative number; expected black at -1 "
+            f'and white at 1; try normalize((255 * {this}).round().astype("uint8")).',
+            stacklevel=3,
+        )
+    return images.astype(np.float32, copy=False)
+
+
+def _as_four_axes(shape, this):
+    if len(shape) == 3 and 0 not in shape:
+        return f"; try {this}[{'None' if shape[2] in (1, 3, 4) else '..., None'}]"
+    return "; try np.concatenate(images)" if len(shape) == 5 and 0 not in shape else ""
+
+
+def _as_scale(images, low, high, this):
+    """Return what brings finite numbers to [-1, 1]."""
+    if not np.isfinite(images).all():
+        whole = np.isfinite(images).all((1, 2, 3))
+        return f"; try {this}[np.isfinite({this}).all((1, 2, 3))]" if whole.any() else ""
+    if low < 0:
+        return f"; try {this} / {max(-float(low), float(high))}"
+    if high > 255:
+        return f"; try {this} / {float(high) / 2} - 1"
+    to_pixels = "" if images.dtype.kind in "iu" else '.astype("uint8")'
+    return f"; try normalize({this}{to_pixels})"
 
 
 def NOISE(name, value):
@@ -174,6 +221,8 @@ def PATH(name, value):
         return None
     if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
         raise ValueError(_sentence(name, value, "a path as text"))
+    with suppress(RuntimeError):  # in a container, a user may have no home
+        return Path(value).expanduser()
     return Path(value)
 
 
@@ -194,8 +243,39 @@ def check_size(asked: str, numbers: int) -> None:
 
 def check_images_of(model, images: np.ndarray) -> None:
     """Raise `ValueError` unless the network takes images of this shape."""
-    if images.shape[1:] != model.input_shape[0][1:]:
+    shape = images.shape[1:]
+    if shape != model.input_shape[0][1:]:
         raise ValueError(
-            f"images are {images.shape[1:]} and the model takes {model.input_shape[0][1:]}; "
-            "build it with make_model(image_shape=images.shape[1:])."
+            f"images are {shape} and the model takes {model.input_shape[0][1:]}; build it with "
+            f"another image_shape{_as_network(shape)}."
         )
+
+
+def check_image_shape(image_shape, halvings: int) -> None:
+    """Raise `ValueError` unless a network can halve such images so often."""
+    if _is_channels_first(image_shape):
+        last = (*image_shape[1:], image_shape[0])
+        raise ValueError(
+            f"image_shape is {image_shape}; expected the channels last; try make_model({last})."
+        )
+    (height, width, _), divisor = image_shape, 2**halvings
+    if height % divisor or width % divisor:
+        raise ValueError(
+            f"images of {height}×{width} cannot be halved {halvings} times; expected sides "
+            f"divisible by {divisor}{_as_network(image_shape)}."
+        )
+
+
+def _is_channels_first(image_shape):
+    """Return whether these look like the axes of PyTorch: (channels, height, width)."""
+    return image_shape[0] in (1, 3, 4) and min(image_shape[1:]) > 4
+
+
+def _as_network(image_shape):
+    """Return the network for such images, or how to crop them where there is none."""
+    height, width, _ = image_shape
+    for widths in ((32, 64, 128), (32, 64), (32,)):
+        if height % 2 ** len(widths) == width % 2 ** len(widths) == 0:
+            return f"; try make_model({image_shape}, {widths})"
+    crop = f"; try images[:, :{height // 8 * 8}, :{width // 8 * 8}]"
+    return crop if min(height, width) > 7 else ""

@@ -72,18 +72,21 @@ def load_images(
         return cifar10.search_sources(number, split)
     if str(source) == "stand-in":
         return cifar10.read_stand_in(number, split)
-    return cifar10.read_named(Path(source), number, split)
+    return cifar10.read_named(Path(os.path.expanduser(source)), number, split)
 
 
 def PIXELS(name, value):
-    """The kind of images on disk: uint8 of any shape, so that nothing is scaled twice."""
+    """The kind of images on disk: whole numbers from 0 to 255 of any shape, as uint8."""
     images = ARRAY(name, value)
-    if images.dtype != np.uint8:
-        raise TypeError(
-            f"normalize got {images.dtype}; expected uint8 pixels in [0, 255]. "
-            "Are these images normalized already?"
-        )
-    return images
+    if images.dtype.kind in "iu" and 0 <= images.min(initial=0) <= images.max(initial=0) < 256:
+        return images.astype(np.uint8, copy=False)
+    remedy = ""
+    if images.dtype.kind == "f" and images.size and images.max() <= 255:
+        this = "(255 * np.array(images)).round()" if images.max() <= 1 else "np.array(images)"
+        remedy = f'; try normalize({this}.astype("uint8"))'
+        if images.min() < 0:  # what is scaled twice is spoiled
+            remedy = " (are these normalized already?)"
+    raise TypeError(f"{name} are {images.dtype}; expected uint8 pixels in [0, 255]{remedy}.")
 
 
 def FLOATS(name, value):

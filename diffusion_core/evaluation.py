@@ -11,6 +11,7 @@ from diffusion_core import checks
 from diffusion_core.checks import IMAGES, NETWORK, SEED, checked, one_of, outside, whole
 from diffusion_core.data import denormalize, load_cars, load_images, normalize
 from diffusion_core.forward import forward_noise, gaussian_noise
+from diffusion_core.runs.guards import warn_of_other_pictures
 from diffusion_core.sampling import predict
 from diffusion_core.schedule import linear_schedule
 from diffusion_core.sources.copies import closest, copying
@@ -115,6 +116,7 @@ def evaluate(
         arguments. Against "train", what would need held-out cars is left out.
     """
     training, trucks = load_cars(), load_images("truck", "test")
+    warn_of_other_pictures(model, normalize(training))
     # Whoever chooses does not even load the cars that judge.
     unseen = {"held-out cars": load_cars("test")} if against == "held-out" else {}
     reference = FEATURES[features](unseen.get("held-out cars", training[COMPARED:]))

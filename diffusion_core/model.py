@@ -9,11 +9,12 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from diffusion_core.checks import SHAPE, brief, checked, whole
+from diffusion_core.checks import SHAPE, brief, check_image_shape, check_size, checked, whole
 from diffusion_core.runs import states
 from diffusion_core.sources import pretrained
 
 LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
+LAST = {"data_format": "channels_last"}  # whatever keras.json says
 
 
 def YES_OR_NO(name, value):
@@ -23,7 +24,7 @@ def YES_OR_NO(name, value):
     return bool(value)
 
 
-def _check_sizes(image_shape, widths, **_):
+def _check_sizes(image_shape, widths, blocks, **_):
     if len(image_shape) != 3:
         raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
     if not widths or max(*widths, *image_shape) > LARGEST:
@@ -31,12 +32,9 @@ def _check_sizes(image_shape, widths, **_):
             f"widths are {brief(widths)} and image_shape is {image_shape}; expected at least one "
             f"width, and every number at most {LARGEST}."
         )
-    (height, width, _), divisor = image_shape, 2 ** len(widths)
-    if height % divisor or width % divisor:
-        raise ValueError(
-            f"images of {height}×{width} cannot be halved {len(widths)} times; expected sides "
-            f"divisible by {divisor}. Resize the images or give fewer widths."
-        )
+    check_image_shape(image_shape, len(widths))
+    kernels = 36 * blocks * sum(width**2 for width in widths)
+    check_size(f"widths are {brief(widths)} and blocks {blocks}", kernels)
 
 
 @checked(_check_sizes, image_shape=SHAPE, widths=SHAPE, blocks=whole(1, 100), residual=YES_OR_NO)
@@ -74,17 +72,17 @@ def make_model(
     time = layers.Dense(128, activation="silu", name="time_1", dtype="float32")(time)
     time = layers.Dense(128, activation="silu", name="time_2", dtype="float32")(time)
 
-    x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image")(image)
+    x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image", **LAST)(image)
     skips = []
     for size, width in enumerate(widths[:-1], start=1):
         for number in range(1, blocks + 1):
             x = _block(x, time, width, f"down_{size}_{number}")
         skips.append(x)
-        x = layers.Conv2D(widths[size], 2, strides=2, name=f"halve_{size}")(x)
+        x = layers.Conv2D(widths[size], 2, strides=2, name=f"halve_{size}", **LAST)(x)
     for number in range(1, 2 * blocks + 1):
         x = _block(x, time, widths[-1], f"middle_{number}")
     for size, width in reversed(list(enumerate(widths[:-1], start=1))):
-        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"double_{size}")(x)
+        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"double_{size}", **LAST)(x)
         x = layers.Add(name=f"skip_{size}")([x, skips.pop()])
         for number in range(1, blocks + 1):
             x = _block(x, time, width, f"up_{size}_{number}")
@@ -92,7 +90,7 @@ def make_model(
     x = layers.Activation("silu", name="last_activation")(x)
 
     name, dtype = ("direction", None) if residual else ("drawing", "float32")
-    x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype)(x)
+    x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype, **LAST)(x)
     answer = take_step(image, noise_level, next_noise_level, direction=x) if residual else x
     model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
     model.settings = dict(image_shape=image_shape, widths=widths, blocks=blocks, residual=residual)
@@ -113,32 +111,31 @@ def _block(x, time, width, name):
     """Add to `x` what two convolutions make of it; the noise level scales and shifts in between."""
     change = layers.RMSNormalization(name=f"{name}_norm_1")(x)
     change = layers.Activation("silu", name=f"{name}_activation_1")(change)
-    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1")(change)
+    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1", **LAST)(change)
     scale = layers.Dense(width, bias_initializer="ones", name=f"{name}_time_scale")(time)
     shift = layers.Dense(width, name=f"{name}_time_shift")(time)
     scale, shift = (layers.Reshape((1, 1, width))(at_level) for at_level in (scale, shift))
     change = scale * layers.RMSNormalization(name=f"{name}_norm_2")(change) + shift
     change = layers.Activation("silu", name=f"{name}_activation_2")(change)
-    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_2")(change)
+    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_2", **LAST)(change)
     return layers.Add(name=f"{name}_sum")([x, change])
 
 
-def load_pretrained(name: str = "small") -> keras.Model:
-    """Return a network that comes with this package, ready for `predict`.
+def load_pretrained(name: str | Path = "small") -> keras.Model:
+    """Return a network by its name, such as "small" or "small-epoch-005", or else by a path.
 
-    `name` is "small", or one of its earlier epochs such as "small-epoch-005".
+    That is the path of a file that `train` wrote, or of the folder of a run.
     """
-    path = pretrained.find(name)
-    return _load(path, *states.read(path))
+    path = pretrained.find_network(name)
+    return load_weights_dir(path) if path.is_dir() else _load(path, *states.read(path))
 
 
 def load_weights_dir(weights_dir: str | Path) -> keras.Model:
     """Return the network of the newest whole state in a folder, with its averaged weights.
 
     For other Keras programs, `load_weights_dir(folder).save_weights("cars.weights.h5")` writes
-    these weights alone, and `make_model(...).load_weights("cars.weights.h5")` reads them.
-
-    Raises `FileNotFoundError` when it holds none.
+    these weights alone, and `make_model(...).load_weights("cars.weights.h5")` reads them. Raises
+    `FileNotFoundError` when it holds none.
     """
     newest = states.find_newest(weights_dir)
     if newest is None:
@@ -147,4 +144,7 @@ def load_weights_dir(weights_dir: str | Path) -> keras.Model:
 
 
 def _load(path, tensors, about):
-    return states.load_averages(make_model(**about["settings"]), tensors, path)
+    states.check_settings(path, tensors, about)
+    model = states.load_averages(make_model(**about["settings"]), tensors, path)
+    model.configuration = about.get("configuration", {})  # of the run, where the file knows it
+    return model

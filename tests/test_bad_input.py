@@ -28,7 +28,7 @@ from diffusion_core import checks, data, model, samplers, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
-from diffusion_core.sources import cifar10, features, measures
+from diffusion_core.sources import cifar10, features, folders, measures
 
 for module in pkgutil.walk_packages(core.__path__, "diffusion_core."):
     import_module(module.name)  # so that its doors are known
@@ -110,6 +110,8 @@ few = st.lists(st.integers(0, 15), max_size=5).filter(lambda steps: len(steps) !
 bad_names = texts | not_whole | st.integers()
 numbers_of_none = not_arrays | of_types("?FDSUOMm")
 
+no_folders = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=300)
+
 # What each kind refuses.
 KINDS = {
     checks.SHAPE: st.one_of(
@@ -118,8 +120,8 @@ KINDS = {
         st.lists(st.integers(-3, 0) | gigantic, min_size=1, max_size=3).map(tuple),
     ),
     checks.IMAGES: st.one_of(
-        st.none() | not_arrays | of_types("?bBhHiIlLqQedgFDSUOMm"),
-        st.sampled_from([">f4", [("red", "f4")]]).map(lambda dtype: np.zeros((2, 8, 8, 3), dtype)),
+        st.none() | not_arrays | of_types("?bBhHiIlLqQFDSUOMm"),
+        st.just(np.zeros((2, 8, 8, 3), [("red", "f4")])),
         st.sampled_from([(), (8, 8, 3), (0, 8, 8, 3), (2, 8, 0, 3)]).map(
             lambda shape: np.zeros(shape, "f4")
         ),
@@ -150,7 +152,11 @@ KINDS = {
         lambda value: not isinstance(value, str) or value not in cifar10.LABELS
     ),
     data.SPLIT: bad_names,
-    data.PIXELS: st.none() | not_arrays | of_types("?bhHiIlLqQefdgFDSUOMm"),
+    data.PIXELS: st.one_of(
+        (st.none() | not_arrays).filter(lambda bad: not isinstance(bad, int)),
+        of_types("?efdgFDSUOMm") | st.sampled_from([-1, 256]).map(lambda bad: np.array([0, bad])),
+    ),
+    folders.FOLDER: st.none() | no_folders,
     data.FLOATS: st.one_of(
         st.none() | not_arrays | of_types("?bBhHiIlLqQFDSUOMm") | filled((2, 3), *infinite),
         st.lists(st.sampled_from(infinite), min_size=1, max_size=3),
@@ -204,6 +210,7 @@ GOOD |= dict.fromkeys(["features", "reference", "rows", "training"], np.eye(60))
 MORE = dict.fromkeys(["normalize", "classifier_features", "inception_features"], PIXELS)
 MORE["resemblance"] = {**PIXELS, "training": PIXELS["images"]}
 MORE |= {"load_images": {"source": "stand-in"}, "train": {"batch_size": 1}}
+MORE["load_folder"] = {"folder": PACKAGE / "pretrained"}
 
 
 def good_arguments(name, function):
@@ -214,7 +221,6 @@ def good_arguments(name, function):
 
 
 not_names = bad_names | st.sampled_from(["Small", "small ", "../small", "small\0"])
-no_folders = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=300)
 PLACES = {
     (name, argument): strategy_of(kind)
     for name, (_, kinds) in FUNCTIONS.items()
@@ -299,7 +305,7 @@ OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "-
     "--steps": no_number(int, 1, 10_000),
     "--save-minutes": no_number(float, 0, YEAR),
     "--guidance": no_number(float, 0, 100),
-    "--weights-dir": st.sampled_from(["", "\0", "a\0b"]),
+    **dict.fromkeys(["--weights-dir", "--data"], st.sampled_from(["", "\0", "a\0b"])),
     "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".npy", ".json"))
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),
     "--sampler": words.filter(lambda word: word not in samplers.SAMPLERS),

@@ -1,11 +1,15 @@
 """The doors: one exact message for each kind, and arguments that are checked once."""
 
 import math
+import re
+import warnings
+from itertools import product
 
+import keras
 import numpy as np
 import pytest
 
-from diffusion_core import checks
+from diffusion_core import checks, denormalize, forward_noise, make_model, normalize
 from diffusion_core.checks import checked, outside, whole
 
 FEW = whole(1, 9)
@@ -23,8 +27,11 @@ ONE = np.ones((1, 8, 8, 3), np.float32)
         (checks.SHAPE, 3, "it is 3; expected a tuple of whole numbers."),
         (checks.ARRAY, [1, [2]], "it is [1, [2]]; expected an array of numbers."),
         (checks.NUMBERS, [True], "it has the dtype bool; expected floats or integers."),
-        (checks.IMAGES, 5, "images are int64; expected float32; call normalize on them first."),
-        (checks.IMAGES, 2 * ONE, "images go from 2 to 2; expected [-1, 1]: call normalize."),
+        (
+            checks.IMAGES,
+            -2 * ONE,
+            "images are float32 from -2 to -2; expected float32 in [-1, 1]; try it / 2.0.",
+        ),
         (checks.NOISE, np.inf * ONE, "it holds NaN or infinite values; expected finite numbers."),
         (checks.CALLBACK, 5, "it is 5; expected a function, or None."),
         (checks.PATH, "", "it is ''; expected a path as text."),
@@ -63,3 +70,86 @@ def test_doors_are_opened_once_and_outside_they_are_shut_again(monkeypatch):
         with pytest.raises(ValueError, match=r"n is .*; expected a whole number from 1 to 9"):
             run()
     assert [kinds for _, kinds in checks.DOORS.values()] == [{"n": FEW}] * 2
+
+
+# --- advice -------------------------------------------------------------------------------------
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 24, 3), dtype=np.uint8)
+PICTURES[0, 0, 0] = [0, 255, 0]
+SCALES = {
+    "uint8": lambda x: x,
+    "int64": lambda x: x.astype(int),
+    "float32 pixels": lambda x: x.astype(np.float32),
+    "from 0 to 1": lambda x: x / 255,
+    "float64": lambda x: x / 127.5 - 1,
+    "16 bits": lambda x: x.astype(np.uint16) * 257,
+    "around 0": lambda x: (x / 127.5 - 1) * 2.5,
+}
+LABELS = np.arange(6)
+
+
+def data_set(x, *labels):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, *labels) if labels else x).batch(4)
+
+
+FORMS = {
+    "as it is": lambda x: x,
+    "channels first": lambda x: x.transpose(0, 3, 1, 2),
+    "with labels": lambda x: (x, LABELS),
+    "train and test": lambda x: ((x, LABELS), (x[:2], LABELS[:2])),
+    "list of batches": lambda x: [x[:4], x[4:]],
+    "list of equal batches": lambda x: [x[:3], x[3:]],
+    "generator": lambda x: (picture for picture in x),
+    "generator of batches": lambda x: ((x[n : n + 4], LABELS[n : n + 4]) for n in (0, 4)),
+    "tf.data": data_set,
+    "tf.data with labels": lambda x: data_set(x, LABELS),
+}
+
+
+def heed(images):
+    """Do what each sentence says until the images are taken, and return them."""
+    for _ in range(5):
+        try:
+            with warnings.catch_warnings(action="error"):
+                forward_noise(images, 0)
+            return images
+        except (TypeError, ValueError, UserWarning) as error:
+            (advice,) = re.findall(r"; try (.+)\.$", str(error))
+            images = eval(advice, {"images": images, "np": np, "normalize": normalize})
+    raise AssertionError("the sentences lead in a circle")
+
+
+@pytest.mark.parametrize(("scale", "form"), product(SCALES, FORMS))
+def test_the_advice_of_a_sentence_works_on_what_caused_it(scale, form):
+    images = heed(FORMS[form](SCALES[scale](PICTURES)))
+    if scale != "around 0":
+        np.testing.assert_array_equal(denormalize(np.array(images)), PICTURES)
+
+
+def test_advice_also_helps_with_a_missing_axis_and_with_numbers_that_are_none():
+    assert heed(PICTURES[..., 0]).shape == (6, 32, 24, 1)
+    assert heed(PICTURES[0]).shape == (1, 32, 24, 3)
+    values = normalize(PICTURES)
+    values[2, 3, 4] = np.nan
+    np.testing.assert_array_equal(heed(values), normalize(PICTURES)[[0, 1, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (33, 46, 3), (30, 32, 4), (64, 64, 3), (3, 40, 40)])
+def test_the_network_that_is_advised_takes_the_images(tiny, shape):
+    images, model = np.zeros((1, *shape), np.float32), tiny()
+    for _ in range(4):
+        try:
+            checks.check_images_of(model, checks.IMAGES("images", images))
+            return
+        except ValueError as error:
+            (advice,) = re.findall(r"; try (.+)\.$", str(error))
+            found = eval(advice, {"images": images, "make_model": make_model})
+            images, model = (images, found) if isinstance(found, keras.Model) else (found, model)
+    pytest.fail("the sentences lead in a circle")
+
+
+def test_a_network_for_channels_first_is_refused_with_the_one_that_is_meant():
+    with pytest.raises(ValueError, match=r"channels last; try make_model\(\(32, 32, 3\)\)\.$"):
+        make_model((3, 32, 32))

@@ -203,7 +203,7 @@ def test_a_broken_or_hostile_batch_file_is_refused_in_one_sentence_and_not_run(f
 def test_what_is_no_file_is_not_waited_for(folder, make):
     (folder / FILES[3]).unlink()
     make(folder / FILES[3])
-    with pytest.raises(ValueError, match=r"read as CIFAR-10: data_batch_4 is not a file\."):
+    with pytest.raises(ValueError, match=r"read as CIFAR-10: .*data_batch_4('| is not a file)\."):
         load_cars(source=folder)
 
 
@@ -444,7 +444,7 @@ def test_denormalize_clips_what_lies_outside_and_rounds_the_rest():
 
 
 def test_pixels_are_uint8_outside_and_finite_floats_inside():
-    with pytest.raises(TypeError, match="normalize got float32; expected uint8 pixels"):
+    with pytest.raises(TypeError, match="images are float32; expected uint8 pixels"):
         normalize(np.zeros((2, 4), np.float32))
     with pytest.raises(TypeError, match="denormalize got uint8; expected floats"):
         denormalize(EVERY_PIXEL)

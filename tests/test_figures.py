@@ -109,11 +109,14 @@ def test_the_same_stepper_is_the_same_page():
         (lambda: figures.image_grid(RED[None], columns=0), "columns is 0; expected a whole number"),
         (lambda: figures.image_grid(RED[None], scale=0), "scale is 0; expected a whole number"),
         (lambda: figures.image_grid(RED[None][:0]), r"\(0, 4, 6, 3\); expected \(n, height, width"),
-        (lambda: figures.image_grid(RED), r"\(4, 6, 3\); expected \(n, height, width, 3\)"),
+        (lambda: figures.image_grid(RED), r"\(4, 6, 3\); expected \(n, height, width, channels\)"),
         (lambda: figures.strip([RED, BLUE], ["one"], ""), "2 pictures and 1 labels"),
         (lambda: figures.stepper([], [], ""), "expected one: "),
         (lambda: figures.stepper([RED, RED[:2]], ["a", "b"], ""), "expected one: "),
-        (lambda: figures.stepper([RED[..., 0]], ["a"], ""), r"expected one: \(height, width, 3\)"),
+        (
+            lambda: figures.stepper([RED[..., 0]], ["a"], ""),
+            r"expected one: \(height, width, channels\)",
+        ),
         (lambda: figures.stepper([RED], ["a", "b"], ""), "1 pictures and 2 labels"),
     ],
 )
@@ -140,3 +143,14 @@ def test_schedules_and_histories_are_drawn_as_they_are():
     # The error of the direction.
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [8, 4])
     plt.close("all")
+
+
+def test_grey_pictures_and_those_with_alpha_are_shown_too():
+    grey, alpha = np.full((1, 4, 6, 1), 7, np.uint8), np.zeros((1, 4, 6, 4), np.uint8)
+    alpha[..., 3] = [0, 0, 0, 255, 255, 51]
+    assert (figures.image_grid(grey) == 7).all()
+    assert figures.image_grid(alpha)[0, :, 0].tolist() == [255, 255, 255, 0, 0, 204]
+    assert picture(tags(figures.strip(grey, ["a"], "b"), "img")[0]["src"]).shape == (4, 6, 3)
+    assert "stepper" in figures.stepper(alpha, ["a"], "b").data
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels"):
+        figures.image_grid(np.zeros((1, 4, 6, 2)))

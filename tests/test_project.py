@@ -1,11 +1,13 @@
 """Habits of the whole repository that are easy to break and hard to see."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import diffusion_core
@@ -101,3 +103,9 @@ def test_the_package_and_its_help_need_no_tensorflow():
     asked += "print(not {'tensorflow', 'keras'} & set(sys.modules)); terminal.main(['--help'])"
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
     assert answer.stdout.startswith("True"), answer.stderr
+
+
+def test_a_keras_that_is_too_old_is_said_at_import(monkeypatch):
+    monkeypatch.setattr(keras, "__version__", "3.9.2")
+    with pytest.raises(ImportError, match=r"Keras 3.9.2 is installed; expected at least 3.13. Run"):
+        importlib.reload(diffusion_core)

@@ -1,5 +1,6 @@
 """A run in its folder: when it saves, how it stops, how it goes on, and who holds the folder."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,7 +8,6 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -143,8 +143,10 @@ def test_a_finished_run_is_read_once_and_neither_trained_nor_saved_again(
 ):
     history = run()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("state-*")}
-    seen, read = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: (seen.append(path), read(path))[1])
+    seen, read = [], states.read_file
+    monkeypatch.setattr(
+        states, "read_file", lambda path, *n: (seen.append(path), read(path, *n))[1]
+    )
     assert run() == history
     assert len(steps.seen) == EPOCHS * STEPS
     assert seen == [newest(folder)]
@@ -397,23 +399,30 @@ def test_a_signal_saves_the_state_says_where_and_ends_the_run(
     assert ended.value.args == code
     assert newest(folder).name == f"state-00000{step // STEPS}-{step:09d}.safetensors"
     said = f"Stopped at step {step}; saved as {newest(folder)}, from where the same call goes on.\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == f"Training starts anew in {folder}.\n{said}"
     assert states.read_about(newest(folder))["losses"] == ([5 / 7, 6 / 7] if step == 6 else [])
     assert run()["step"] == [4, 8, 12]
     assert len(steps.seen) == 12
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_ends_the_run_at_once(run, steps, folder):
+@pytest.mark.parametrize(("seconds", "last"), [(1.1, 4), (0.9, 6)])
+def test_a_second_signal_ends_the_run_at_once_unless_it_is_the_first_again(
+    run, steps, patient, folder, monkeypatch, seconds, last
+):
+    """A terminal and a wrapper around the process may both pass the same Ctrl-C on."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
     def twice():
         stop()
+        clock[0] += seconds
         stop()
-        pytest.fail("the second signal was held back too")
 
     steps.at[6] = twice
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert names(folder) == ["state-000001-000000004.safetensors"]
+    assert newest(folder).name == f"state-000001-{last:09d}.safetensors"
 
 
 def test_an_ignored_signal_stays_ignored(run, steps):
@@ -517,3 +526,86 @@ def test_a_disk_without_locks_gives_a_warning(run, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.warns(UserWarning, match="cannot be locked .*not supported.*make sure that no oth"):
         assert run()["step"] == [4, 8, 12]
+
+
+# --- what is shown, and what fails beside training ----------------------------------------------
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("make", [Full, lambda: None])
+def test_a_display_that_fails_ends_no_run(run, steps, monkeypatch, folder, make):
+    monkeypatch.setattr(sys, "stdout", make())
+    monkeypatch.setattr(sys, "stderr", make())
+    assert run()["step"] == [4, 8, 12]
+    steps.at[14] = stop
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="was planned for"):
+        run(epochs=4)
+    assert newest(folder).name == "state-000003-000000014.safetensors"
+
+
+@pytest.mark.parametrize(("name", "place"), [("pack", states), ("snapshot", states)])
+def test_any_error_of_a_save_costs_one_warning(run, patient, folder, monkeypatch, name, place):
+    work, failures = getattr(place, name), iter([MemoryError()])
+
+    def fail_once(*arguments):
+        for error in failures:
+            raise error
+        return work(*arguments)
+
+    monkeypatch.setattr(place, name, fail_once)
+    with pytest.warns(UserWarning, match=r"step 4 could not be saved: MemoryError\(\); tra"):
+        assert run()["step"] == [4, 8, 12]
+    assert len(names(folder)) == 2
+
+
+def test_a_run_says_whether_it_goes_on(run, steps, folder, capsys):
+    steps.at[6] = lose
+    with pytest.raises(LostError):
+        run()
+    assert capsys.readouterr().out == f"Training starts anew in {folder}.\n"
+    run()
+    begin = "goes on from state-000001-000000004.safetensors, epoch 1"
+    assert capsys.readouterr().out == f"Training {begin} in {folder}.\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.pop("history"),
+        lambda about: about["history"].pop("loss"),
+        lambda about: about["history"].update(loss=["a"] * EPOCHS),
+        lambda about: about["history"].update(loss=[0.5]),
+        lambda about: about.update(losses=None),
+        lambda about: about.update(seconds="long"),
+        lambda about: about.pop("versions"),
+        lambda about: about.pop("step"),
+    ],
+)
+def test_a_state_without_what_a_run_goes_on_with_is_refused(run, folder, change):
+    run()
+    rewrite(folder, change)
+    with pytest.raises(ValueError, match=r"lacks what a run goes on with \(.*; give another weig"):
+        run()
+
+
+def test_a_state_under_the_name_of_another_is_refused_with_its_own_name(run, folder):
+    run()
+    name = newest(folder).name
+    newest(folder).rename(folder / "state-000009-000000036.safetensors")
+    with pytest.raises(ValueError, match=f"state of another name; rename it to {name} to go on"):
+        run()
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(run, folder, tmp_path):
+    folder.mkdir()
+    (tmp_path / "victim").write_text("precious")
+    (folder / ".training-lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError, match=r"training-lock is not a file of `train`; remove it"):
+        run()
+    assert (tmp_path / "victim").read_text() == "precious"

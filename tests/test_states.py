@@ -1,6 +1,7 @@
 """Saved states and shipped networks: what is in the files, damage, finding, restoring, writing."""
 
 import os
+import re
 import threading
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from diffusion_core import (
     train,
     train_one,
 )
+from diffusion_core.checks import PATH
 from diffusion_core.model import load_weights_dir
 from diffusion_core.runs import files, states
 from diffusion_core.sources import pretrained
@@ -119,10 +121,10 @@ def test_a_state_that_cannot_be_loaded_again_is_no_state(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_are_not_written(tmp_path, value):
-    with pytest.raises(ValueError, match="after step 2 some weights are NaN or infinite"):
-        write_plain(tmp_path, 2, 2, value)
-    assert list(tmp_path.iterdir()) == []
+def test_weights_that_are_no_numbers_are_not_copied(fresh, value):
+    fresh.weights[0].assign(np.full(fresh.weights[0].shape, value))
+    with pytest.raises(ValueError, match="after step 0 some weights are NaN or infinite"):
+        states.snapshot(fresh, {})
 
 
 def test_states_that_stand_later_are_not_counted_and_not_removed(tmp_path):
@@ -271,11 +273,11 @@ def test_a_run_does_not_start_anew_by_itself_when_all_is_damaged(tmp_path):
 def test_a_state_that_cannot_be_read_now_is_neither_passed_over_nor_called_damaged(
     tmp_path, monkeypatch
 ):
-    def read(path):
+    def read(path, *_):
         raise OSError(107, "Transport endpoint is not connected")
 
     write_plain(tmp_path, 1, 1)
-    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(states, "read_file", read)
     with pytest.raises(OSError, match="not connected"):
         states.find_latest(tmp_path)
 
@@ -286,6 +288,105 @@ def test_a_state_of_a_later_format_is_refused_and_not_passed_over(tmp_path):
     newest.write_bytes(states.pack({"weights/w": np.zeros(3)}, {"format": 99}))
     with pytest.raises(ValueError, match=r"has format 99; this version reads 2\. Update"):
         states.find_latest(tmp_path)
+
+
+# --- what a file or a folder pretends -----------------------------------------------------------
+
+
+def test_a_file_that_asks_for_a_network_it_does_not_hold_is_refused_before_it_is_built(
+    saved, monkeypatch
+):
+    """Two hundred bytes could fill the memory."""
+    tensors, about = states.read(saved)
+    monkeypatch.setattr("diffusion_core.model.make_model", lambda **_: pytest.fail("it is built"))
+    good = about["settings"]
+    for settings in (
+        good | {"widths": [4096] * 6, "blocks": 100},
+        good | {"blocks": 10**9},
+        good | {"widths": "4"},
+        {"widths": [4]},
+        None,
+    ):
+        saved.write_bytes(states.pack(tensors, about | {"settings": settings}))
+        with pytest.raises(ValueError, match=r"holds no network of make_model\(.*\); expected one"):
+            load_pretrained(saved)
+
+
+def test_a_network_that_fills_the_memory_is_not_built():
+    with pytest.raises(ValueError, match=r"widths are \(4096, 4096\) and blocks 9, which makes"):
+        make_model(widths=(4096, 4096), blocks=9)
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def giant(path):
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+
+
+def swollen(path):
+    path.write_bytes(states.pack({"weights/w": np.zeros(3)}, {}))
+    os.truncate(path, 2**40)
+
+
+@pytest.mark.parametrize(
+    "make", [pipe, giant, swollen, os.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_has_no_end_is_not_read(tmp_path, make, most_memory):
+    path = tmp_path / "state-000001-000000001.safetensors"
+    make(path)
+
+    def read():
+        with pytest.raises(states.DamagedError, match="is not a whole saved state"):
+            states.read(path)
+
+    assert most_memory(read) < 2**27
+
+
+@pytest.mark.parametrize(
+    "name", ["state-000001-1 (1).safetensors", "best.safetensors", "run/state-1-1.safetensors"]
+)
+def test_a_folder_with_states_under_other_names_is_not_an_empty_one(tmp_path, name):
+    for other in ("epoch-001.safetensors", "damaged-state-1-1.safetensors", "._a.safetensors"):
+        (tmp_path / other).touch()
+    assert states.find_newest(tmp_path) is None
+    write_plain(tmp_path, 1, 1)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "state-000001-000000001.safetensors").rename(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"holds {re.escape(name)}, and nothing named state-EPOC"):
+        states.find_newest(tmp_path)
+
+
+def test_a_folder_on_a_drive_that_is_not_mounted_or_below_a_circle_of_links_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(states, "DRIVE", tmp_path / "drive" / "MyDrive")
+    with pytest.raises(FileNotFoundError, match="is on Google Drive; mount that first"):
+        states.check_folder(tmp_path / "drive" / "MyDrive" / "weights")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(NotADirectoryError, match="circle is a link or device that leads nowhere"):
+        states.check_folder(tmp_path / "circle" / "run")
+
+
+def test_a_home_is_written_with_a_tilde_everywhere(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    saved.rename(tmp_path / "runs" / saved.name)
+    assert load_pretrained("~/runs").settings == load_weights_dir("~/runs").settings
+    assert load_pretrained(f"~/runs/{saved.name}").settings["widths"] == (4,)
+    assert PATH("it", "~/runs") == tmp_path / "runs"
+
+
+def test_keras_settings_for_channels_first_change_nothing(tiny, saved, network):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        loaded = load_pretrained(saved)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert_same(loaded.weights, network.optimizer.averages)
+    assert loaded.output_shape == (None, 8, 8, 3)
 
 
 # --- networks -----------------------------------------------------------------------------------
@@ -438,3 +539,13 @@ def test_a_link_and_the_mode_of_a_file_stay(tmp_path):
         os.umask(before)
     assert link.is_symlink()
     assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"newer", 0o600)
+
+
+def test_a_long_name_is_written_and_a_pipe_is_not_replaced(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    files.write_atomically(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="pipe is there and is not a file; give another name"):
+        files.write_atomically(tmp_path / "pipe", b"")
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "pipe"])

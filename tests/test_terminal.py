@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from diffusion_core import (
     training,
 )
 from diffusion_core.__main__ import _parser, main
-from diffusion_core.runs import states
+from diffusion_core.page import tables
+from diffusion_core.runs import guards, states
 from diffusion_core.sources.features import FLOOR
 from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
@@ -57,7 +59,7 @@ def test_help_explains_every_option_and_shows_examples(capsys):
 
 def test_training_writes_states_and_pictures_and_goes_on_where_it_stopped(tiny_run, capsys):
     assert main([*tiny_run, "--epochs", "1"]) == 0
-    assert "16 cars; states and previews go to " in capsys.readouterr().out
+    assert "16 pictures; states and previews go to " in capsys.readouterr().out
     assert states.find_latest("run").name == "state-000001-000000002.safetensors"
     assert main([*tiny_run, "--epochs", "2"]) == 0
     latest = states.find_latest("run")
@@ -116,7 +118,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
             "small-epoch-005 has no guide",
         ),
         ("sample --weights empty --out cars.png", "empty holds no saved state; train into it"),
-        ("sample --weights file --out cars.png", "there is no network 'file'"),
+        ("sample --weights file --out cars.png", "file is not a whole saved state"),
         ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
         ("train --epochs 1 --images 41", "--images is 41; expected a whole number from 1 to 40."),
         ("train --epochs 1 --weights-dir file --batch-size 8", "file is a file; expected a folder"),
@@ -233,3 +235,69 @@ def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
     )
     assert run(f"{line} --start small-epoch-005x") == 1
     assert len(asked) == 4
+
+
+def test_any_file_of_a_run_can_be_drawn_with(tiny_run):
+    assert main([*tiny_run, "--epochs", "1"]) == 0
+    for file in sorted(Path("run").glob("*.safetensors")):
+        assert run(f"sample --weights {file} --n 1 --steps 1 --out {file.stem}.npy") == 0
+        assert np.load(f"{file.stem}.npy").shape == (1, 32, 32, 3)
+
+
+def test_a_preview_that_fails_costs_a_warning_and_no_epoch(tiny_run, monkeypatch):
+    def fail(*_):
+        raise ValueError("no picture today")
+
+    monkeypatch.setattr(sampling, "predict", fail)
+    with pytest.warns(UserWarning, match=r"Epoch 2 has no preview: ValueError\('no picture today'"):
+        assert main([*tiny_run, "--epochs", "2"]) == 0
+    assert states.find_latest("run").name == "state-000002-000000004.safetensors"
+
+
+def test_results_are_written_before_they_are_printed(monkeypatch, tmp_path):
+    def fail(found):
+        raise OSError("nobody reads this")
+
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: {"quality": {}})
+    monkeypatch.setattr(tables, "as_table", fail)
+    assert run(f"evaluate --out {tmp_path}/found.json") == 1
+    assert json.loads((tmp_path / "found.json").read_text())["quality"] == {}
+
+
+def test_an_error_without_a_text_is_named(tiny_run, monkeypatch, capsys):
+    def fail():
+        raise MemoryError
+
+    monkeypatch.setattr(data, "load_cars", fail)
+    assert main([*tiny_run, "--epochs", "1"]) == 1
+    assert capsys.readouterr().err == "diffusion_core train: MemoryError()\n"
+
+
+def test_pictures_that_no_png_can_hold_are_refused_before_they_are_drawn(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    states.export(tiny(image_shape=(8, 8, 2)), tmp_path / "two.safetensors")
+    monkeypatch.setattr(sampling, "predict", lambda *_: pytest.fail("they are drawn"))
+    assert run(f"sample --weights {tmp_path}/two.safetensors --out {tmp_path}/two.png") == 1
+    assert "with 1, 3 or 4 channels" in capsys.readouterr().err
+
+
+def test_a_network_of_other_pictures_is_compared_with_a_warning(tiny, cars):
+    network, images = tiny(), data.normalize(cars)
+    warn = guards.warn_of_other_pictures
+    with warnings.catch_warnings(action="error"):
+        warn(network, images)
+        network.configuration = {"images": 9, "images_sha256": guards._digest(images[:9])}
+        warn(network, images)
+    network.configuration["images"] = 8
+    with pytest.warns(UserWarning, match="was trained on other pictures; it is compared with the"):
+        warn(network, images)
+
+
+def test_a_folder_of_pictures_is_trained_on(tiny_run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        Image.new("RGB", (40, 50), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+    line = ["train", "--batch-size", "8", "--weights-dir", "run", "--epochs", "1"]
+    assert main([*line, "--data", "photos"]) == 0
+    assert states.read_about(states.find_latest("run"))["configuration"]["images"] == 8

@@ -2,7 +2,7 @@
 
 Pictures are written into the page as data, with alt text, at their own size and scaled up by the
 browser without smoothing, so that every pixel stays visible. All functions take pictures as uint8,
-or as floats around [-1, 1].
+or as floats around [-1, 1], of one channel (grey), three, or four (the last is how opaque).
 """
 
 import base64
@@ -33,14 +33,18 @@ def begin_page() -> None:
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """Lay pictures `(n, height, width, 3)` out as one, row by row, with white gaps of one pixel.
+    """Lay pictures `(n, height, width, channels)` out as one, row by row, with white gaps.
 
-    `columns` are the pictures a row, the nearest to a square when None. The result is uint8
-    `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times `scale`.
+    Gaps are one pixel wide. `columns` are the pictures a row, the nearest to a square when None.
+    The result is uint8 `(rows * (height + 1) - 1, columns * (width + 1) - 1, 3)`, both sides times
+    `scale`.
     """
     images = _as_pixels(images)
     if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
-        raise ValueError(f"images have the shape {images.shape}; expected (n, height, width, 3).")
+        raise ValueError(
+            f"images have the shape {images.shape}; expected (n, height, width, channels) with 1, "
+            "3 or 4 channels."
+        )
     n, height, width, _ = images.shape
     columns = COUNT("columns", int(np.ceil(np.sqrt(n))) if columns is None else columns)
     scale = COUNT("scale", scale)
@@ -90,7 +94,7 @@ def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
 
 
 def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
-    """Show one of several pictures `(height, width, 3)`, and a slider that chooses which.
+    """Show one of several pictures `(height, width, channels)`, and a slider that chooses which.
 
     Works in a static page, in Jupyter and in Colab, by mouse, touch and keyboard, with no kernel:
     the frames are part of what is shown. (The book's site moves them into a file beside the page.)
@@ -98,7 +102,9 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
     """
     shapes = {np.shape(frame) for frame in frames}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
-        raise ValueError(f"frames have the shapes {shapes}; expected one: (height, width, 3).")
+        raise ValueError(
+            f"frames have the shapes {shapes}; expected one: (height, width, channels)."
+        )
     _check_labels(frames, labels)
     frames = [_data_uri(_as_pixels(frame)) for frame in frames]
     # The content names the element; of equal ones, every later one is numbered.
@@ -169,7 +175,13 @@ def plot_histories(histories: dict[str, dict[str, list]], timesteps: int | None 
 
 def _as_pixels(images):
     images = np.asarray(images)
-    return images if images.dtype == np.uint8 else denormalize(images)
+    images = images if images.dtype == np.uint8 else denormalize(images)
+    if images.ndim and images.shape[-1] == 1:
+        return images.repeat(3, -1)
+    if images.ndim and images.shape[-1] == 4:  # laid on white
+        opaque = images[..., 3:] / 255
+        return np.rint(images[..., :3] * opaque + 255 * (1 - opaque)).astype(np.uint8)
+    return images
 
 
 def _check_labels(pictures, labels):

@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import time
 import warnings
 from contextlib import suppress
@@ -25,6 +26,36 @@ def default_weights_dir() -> Path:
     return (drive_dir() or Path()) / "weights"
 
 
+class Display:
+    """A stream for what is only shown: what cannot be is lost, since printing ends no run."""
+
+    def __init__(self, stream):
+        """Write to a stream, which may be full, closed, or None."""
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, where that is possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, where that is possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name):
+        """Return anything else of the stream."""
+        return getattr(self._stream, name)
+
+
+def read_file(path: Path, most_bytes: int = -1) -> bytes:
+    """Return a file's content, cut at so many bytes; refuse what has no end, such as a pipe."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise IsADirectoryError(f"{path.name} is not a file")
+    with open(path, "rb") as file:
+        return file.read(most_bytes)
+
+
 # No library: `atomicwrites` is no longer kept up, and none flushes the folder too.
 def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a half.
@@ -39,9 +70,11 @@ def write_atomically(path: Path, content: bytes, make_folder: bool = True) -> No
             new folder would lie on the machine that is about to go away.
     """
     path = Path(os.path.realpath(path))
+    if os.path.lexists(path) and not path.is_file():  # a folder, a pipe, a link in a circle
+        raise FileExistsError(f"{path} is there and is not a file; give another name.")
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name[:8]}-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             with suppress(FileNotFoundError):
@@ -99,6 +132,8 @@ class FolderLock:
         if self._taken and self._taken == self._identity():
             return
         self.release()
+        if os.path.lexists(self._path) and (self._path.is_symlink() or not self._path.is_file()):
+            raise FileExistsError(f"{self._path} is not a file of `train`; remove it.")
         self._path.touch()  # raises where the folder is missing, which filelock would make
         try:
             self._lock.acquire()

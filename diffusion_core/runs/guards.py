@@ -10,6 +10,7 @@ import numpy as np
 
 from diffusion_core import checks
 from diffusion_core.checks import brief, number, whole
+from diffusion_core.runs import states
 from diffusion_core.runs.devices import check_shares, device_names
 from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
 
@@ -17,6 +18,7 @@ from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
 # the optimizer.
 DRAW_RULE = "every noise level, the middle more often; Muon"
 
+COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
 STEPS = whole(1, 2**31 - 1)  # Keras counts steps in 32 bits
 
 
@@ -106,10 +108,25 @@ def describe(model, images, noise_levels, loss, learning_rate, **numbers):
         "loss_tried": f"{error:.3g}",
         "noise_levels": noise_levels.tolist(),
         "images": len(images),
-        "images_sha256": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+        "images_sha256": _digest(images),
         "draw_rule": DRAW_RULE,
     }
     return json.loads(json.dumps(described))
+
+
+def _digest(images):
+    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+
+
+def warn_of_other_pictures(model, images):
+    """Warn if the network is known to have been trained on other pictures than the first images."""
+    run = getattr(model, "configuration", {})
+    if run and run.get("images_sha256") != _digest(images[: run.get("images")]):
+        warnings.warn(
+            "the network was trained on other pictures; it is compared with the cars all the same, "
+            "and copies are sought among cars that it never saw.",
+            stacklevel=4,
+        )
 
 
 def _as_json(choice):
@@ -135,7 +152,19 @@ def check_state(path, about, wanted, epochs):
             f"{path} belongs to another run: {'; '.join(differing)}. Give what it was to go on, or "
             "another weights_dir to start anew."
         )
-    begun = len(about["history"]["epoch"]) + bool(about["losses"])
+    try:
+        name, was = states.name_of(about), {**about["versions"]}
+        columns = [about["history"][column] for column in COLUMNS]
+        begun = len(columns[0]) + bool(about["losses"])
+        finite = (np.isfinite(columns), np.isfinite([*about["losses"], about["seconds"]]))
+        if not all(part.all() for part in finite):
+            raise ValueError("numbers that are none")
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} lacks what a run goes on with ({error!r}); give another weights_dir."
+        ) from None
+    if name != path.name:  # what is saved later would come before it
+        raise ValueError(f"{path} is a state of another name; rename it to {name} to go on.")
     if begun > epochs:
         raise ValueError(
             f"epochs is {epochs}, and {path} is of epoch {begun}; give at least {begun}, or "
@@ -147,7 +176,6 @@ def check_state(path, about, wanted, epochs):
             "rate jumps to where it would be in a run of that length.",
             stacklevel=5,
         )
-    was = about["versions"]
     changed = [f"{k} {v} (was {was.get(k)})" for k, v in versions().items() if v != was.get(k)]
     if changed:
         warnings.warn(

@@ -6,15 +6,17 @@ the same first weights (`keras.utils.set_random_seed` before `make_model`).
 
 SIGINT (Ctrl-C, the stop button of a notebook) and SIGTERM are held back until the step at work is
 done; then the state is saved, one sentence says where, and `KeyboardInterrupt` or `SystemExit(143)`
-ends the run. A second signal ends it at once, unsaved. Python tells the main thread alone of
-signals. Of several processes the first alone writes states, and notices signals.
+ends the run. A second signal, a second later or more, ends it at once, unsaved. Python tells the
+main thread alone of signals. Of several processes the first alone writes states, and notices
+signals.
 """
 
 import signal
+import sys
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import keras
@@ -24,10 +26,9 @@ from tqdm.auto import tqdm
 from diffusion_core.checks import outside
 from diffusion_core.runs import guards, states
 from diffusion_core.runs.devices import check_same, is_first
-from diffusion_core.runs.files import FolderLock, remove_leftovers
+from diffusion_core.runs.files import Display, FolderLock, remove_leftovers
+from diffusion_core.runs.guards import COLUMNS
 from diffusion_core.runs.optimizer import assign_averages, averaged_weights, steps_done
-
-COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")
 
 
 class Run:
@@ -88,7 +89,11 @@ class Run:
             self._epoch_seconds, self._found = about["seconds"], None
             self._path, self._saved = path, self._place()
         self._steps, epochs, done = steps, self._epochs, len(self.history["epoch"])
-        self._bar = tqdm(total=epochs * steps, initial=done * steps + len(self.losses), unit="step")
+        if self.folder is not None:
+            begin = f"goes on from {self._path.name}, epoch {done}" if self._path else "starts anew"
+            print(f"Training {begin} in {self.folder}.", file=Display(sys.stdout))
+        size = {"total": epochs * steps, "initial": done * steps + len(self.losses)}
+        self._bar = tqdm(unit="step", file=Display(sys.stderr), **size)
         for epoch in range(done + 1, epochs + 1):
             self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
             yield epoch
@@ -169,9 +174,14 @@ class Run:
     def _start(self):
         progress = {"history": self.history, "losses": self.losses, "seconds": self._epoch_seconds}
         progress |= {"configuration": self._configuration, "epochs": self._epochs}
-        copied = states.snapshot(self.model, progress | {"versions": guards.versions()})
         self._last, self._wanted = time.monotonic(), False
-        self._writing = self._writer.submit(self._write, *copied), self._place()
+        try:
+            copied = states.snapshot(self.model, progress | {"versions": guards.versions()})
+            writing = self._writer.submit(self._write, *copied)
+        except (MemoryError, RuntimeError) as error:  # no room for a copy, or for a thread
+            writing = Future()
+            writing.set_exception(error)
+        self._writing = writing, self._place()
 
     def _write(self, tensors, about):
         self._lock.take()  # the folder may have gone away and come back: then it is another file
@@ -184,15 +194,16 @@ class Run:
         (writing, place), self._writing = self._writing, None
         try:
             self._path, self._saved = writing.result(), place
-        except OSError as error:
+        except Exception as error:  # whatever it is, the next save may succeed
+            reason = error if str(error) else repr(error)
             if last:
                 raise OSError(
-                    f"the last state, of step {place[-1]}, could not be saved: {error}; the newest "
-                    f"that is saved: {self._path or 'none'}."
+                    f"the last state, of step {place[-1]}, could not be saved: {reason}; the "
+                    f"newest that is saved: {self._path or 'none'}."
                 ) from error
             warnings.warn(
-                f"The state of step {place[-1]} could not be saved: {error}; training goes on, and "
-                "the next state is saved if that is possible then.",
+                f"The state of step {place[-1]} could not be saved: {reason}; training goes on, "
+                "and the next state is saved if that is possible then.",
                 stacklevel=4,
             )
 
@@ -206,9 +217,11 @@ class Run:
     def _stop(self):
         if self._writes:
             self._save()
-            tqdm.write(
+            self._bar.clear()
+            print(
                 f"Stopped at step {steps_done(self.model)}; saved as {self._path}, from where the "
-                "same call goes on."
+                "same call goes on.",
+                file=Display(sys.stdout),
             )
 
     def _hold_signals_back(self):
@@ -219,8 +232,11 @@ class Run:
                     self._previous[number] = signal.signal(number, self._note)
 
     def _note(self, number, frame):
-        self._signal = number
-        self._let_signals_pass()
+        if self._signal is None:
+            self._signal, self._noted = number, time.monotonic()
+        elif time.monotonic() - self._noted > 1:  # a wrapper may pass on what its child got too
+            self._let_signals_pass()
+            signal.raise_signal(number)
 
     def _let_signals_pass(self):
         while self._previous:

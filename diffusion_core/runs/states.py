@@ -12,8 +12,10 @@ order, not clocks and not links, because Google Drive keeps neither.
 
 import hashlib
 import json
+import os
 import re
 import warnings
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +24,13 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.runs.files import write_atomically
+from diffusion_core.checks import brief
+from diffusion_core.runs.files import DRIVE, read_file, write_atomically
 from diffusion_core.runs.optimizer import averages, steps_done
 
 FORMAT = 2
 KEEP = 3
+START = 2**25  # of larger files, so much is read first, to see whether the rest fits
 _BLANK = b"0" * 64
 # What a damaged or hostile file leads to: it may be no text, or text of any form.
 _NO_STATE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
@@ -57,9 +61,14 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         OSError: it cannot be read now, which says nothing about what it holds.
     """
     try:
-        content = Path(path).read_bytes()
-        header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-        about = json.loads(json.loads(header)["__metadata__"]["about"])
+        content = read_file(path, START)
+        length = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:length])
+        about = json.loads(header.pop("__metadata__")["about"])
+        length += max(part["data_offsets"][1] for part in header.values())
+        if length != os.path.getsize(path):
+            raise ValueError("it is longer or shorter than it says")
+        content = content if len(content) < START else read_file(path)
         stated = about.pop("sha256")
         blank = content.replace(stated.encode(), _BLANK, 1)
         if stated != hashlib.sha256(blank).hexdigest():
@@ -76,13 +85,37 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     return tensors, about
 
 
+def check_settings(path: Path, tensors: dict[str, np.ndarray], about: dict) -> None:
+    """Raise `ValueError` unless a file holds the kernels of the network that it speaks of.
+
+    Otherwise a few bytes could ask for a network that fills the memory.
+    """
+    try:
+        widths, blocks = Counter(about["settings"]["widths"]), about["settings"]["blocks"]
+        asked = {(3, 3, width, width): 2 * blocks * n for width, n in widths.items()}
+    except _NO_STATE:
+        asked = {}
+    # Of a layer that was frozen there is no average.
+    kernels = {k.split("/", 1)[1]: v.shape for k, v in tensors.items() if "_conv_1/kernel" in k}
+    held = Counter(kernels.values())
+    if not asked or asked != held:
+        settings = brief(about.get("settings"))
+        raise ValueError(f"{path} holds no network of make_model({settings}); expected one.")
+
+
 def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray], dict]:
     """Copy the full state of a training model, so that training may go on while it is written.
 
-    `progress` is what else makes up the run, as JSON. Returns what `write` takes.
+    `progress` is what else makes up the run, as JSON. Returns what `write` takes. Raises
+    `ValueError` for NaN or infinity.
     """
     about = {"settings": model.settings, "step": steps_done(model)}
     copied = {key: keras.ops.convert_to_numpy(v) for key, v in variables(model).items()}
+    if not all(np.isfinite(values).all() for values in copied.values()):
+        raise ValueError(
+            f"after step {about['step']} some weights are NaN or infinite; the saved states are "
+            "from before. Train anew with a smaller learning rate, into another weights_dir."
+        )
     return copied, about | json.loads(json.dumps(progress))
 
 
@@ -90,14 +123,9 @@ def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
     """Write a snapshot into an existing folder, and remove all but the last `KEEP` states.
 
     The file `state-EPOCHS-STEP.safetensors` is written whole or not at all, and read back before
-    an older one goes. Raises `OSError` where that fails, and `ValueError` for NaN or infinity.
+    an older one goes. Raises `OSError` where that fails.
     """
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ValueError(
-            f"after step {about['step']} some weights are NaN or infinite; the saved states are "
-            "from before. Train anew with a smaller learning rate, into another weights_dir."
-        )
-    path = folder / f"state-{len(about['history']['epoch']):06d}-{about['step']:09d}.safetensors"
+    path = folder / name_of(about)
     write_atomically(path, pack(tensors, about), make_folder=False)
     try:
         read(path)
@@ -110,12 +138,20 @@ def write(folder: Path, tensors: dict[str, np.ndarray], about: dict) -> Path:
     return path
 
 
+def name_of(about: dict) -> str:
+    """Return the name of the file of a state."""
+    return f"state-{len(about['history']['epoch']):06d}-{about['step']:09d}.safetensors"
+
+
 def check_folder(weights_dir: str | Path) -> Path:
-    """Return a folder as a path; raise `NotADirectoryError` for a file, there or above it."""
-    folder = Path(weights_dir)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"{there} is a file; expected a folder for weights.")
+    """Return a folder as a path; raise `OSError` where none can be."""
+    folder = Path(os.path.expanduser(weights_dir))
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not os.path.isdir(there):
+        kind = "a file" if os.path.isfile(there) else "a link or device that leads nowhere"
+        raise NotADirectoryError(f"{there} is {kind}; expected a folder for weights.")
+    if DRIVE.parent in folder.absolute().parents and not DRIVE.is_dir():
+        raise FileNotFoundError(f"{folder} is on Google Drive; mount that first (drive.mount).")
     return folder
 
 
@@ -126,7 +162,8 @@ def find_newest(weights_dir: str | Path) -> tuple[Path, dict[str, np.ndarray], d
     `ValueError` if all are damaged, or the newest is of a later format, and `OSError` if one cannot
     be read now: it is not passed over, since it may be whole.
     """
-    states = _states(check_folder(weights_dir))
+    folder = check_folder(weights_dir)
+    states = _states(folder)
     for path in reversed(states):
         try:
             return path, *read(path)
@@ -136,6 +173,14 @@ def find_newest(weights_dir: str | Path) -> tuple[Path, dict[str, np.ndarray], d
         raise ValueError(
             f"none of the {len(states)} states in {weights_dir} is whole; move them away to start "
             "anew, or give another weights_dir."
+        )
+    # Beside what `train` itself writes there, perhaps before the first state.
+    found = [*folder.glob("*.safetensors"), *folder.glob("*/state-*.safetensors")]
+    if others := [p for p in found if not re.match(r"\.|epoch-|damaged-", p.name)]:
+        raise ValueError(
+            f"{folder} holds {others[0].relative_to(folder)}, and nothing named "
+            "state-EPOCHS-STEP.safetensors; expected states of one run. Give that file its old "
+            "name, or the folder in which it lies, or another weights_dir."
         )
     return None
 

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from diffusion_core.runs.files import drive_dir, write_atomically
+from diffusion_core.runs.files import drive_dir, read_file, write_atomically
 from diffusion_core.sources.pretrained import PRETRAINED
 
 LABELS = tuple(
@@ -77,6 +77,11 @@ def _digest_of_one(image):
     return hashlib.sha256(image.tobytes()).digest()
 
 
+def sort(images: np.ndarray) -> np.ndarray:
+    """Return uint8 images in the order of their digests."""
+    return images[sorted(range(len(images)), key=lambda place: _digest_of_one(images[place]))]
+
+
 def _checked(images, number, split, source):
     """Sort images by digest, and raise unless they are exactly the label's images."""
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
@@ -86,22 +91,14 @@ def _checked(images, number, split, source):
             f"{source} does not hold the {split} images of {LABELS[number]!r}: the content check "
             f"failed on {len(images)} images. Delete that copy and load it again."
         )
-    return images[sorted(range(len(images)), key=lambda place: _digest_of_one(images[place]))]
-
-
-def _content(path, most_bytes):
-    """Return a file's content, cut at so many bytes; refuse what is no file, such as a pipe."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path.name} is not a file")
-    with open(path, "rb") as file:
-        return file.read(most_bytes)
+    return sort(images)
 
 
 def _batch_files(place, names):
     """Return the content of batch files in a folder, or in an archive if it is the official one."""
     if os.path.isdir(place):
-        return (_content(place / name, MOST_BATCH_BYTES) for name in names)
-    content = _content(place, MOST_BYTES)
+        return (read_file(place / name, MOST_BATCH_BYTES) for name in names)
+    content = read_file(place, MOST_BYTES)
     if hashlib.sha256(content).hexdigest() != ARCHIVE_SHA256:
         raise ValueError(
             "expected the official archive, and no other is opened; unpack it and name the folder "
@@ -179,7 +176,7 @@ def read_stand_in(number: int, split: str) -> np.ndarray:
 
 def _home(variable, name):
     try:
-        return Path(os.environ.get(variable) or Path.home() / name)
+        return Path(os.environ.get(variable) or Path.home() / name).expanduser()
     except RuntimeError:  # in a container, a user may have no home
         return Path(tempfile.gettempdir(), name)
 
@@ -195,7 +192,7 @@ def _cache_file(number, split):
 
 def _read_cache(number, split):
     path = _cache_file(number, split)
-    images = np.load(io.BytesIO(_content(path, MOST_BATCH_BYTES)), allow_pickle=False)
+    images = np.load(io.BytesIO(read_file(path, MOST_BATCH_BYTES)), allow_pickle=False)
     return {(number, split): _checked(images, number, split, path)}
 
 

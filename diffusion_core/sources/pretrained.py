@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from diffusion_core.checks import brief
@@ -26,6 +27,17 @@ def find(name: str, ending: str = ".safetensors") -> Path:
             f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
         )
     return files[name]
+
+
+def find_network(name: str | Path) -> Path:
+    """Return the file of a shipped network, or the file or folder of one's own of this name."""
+    try:
+        return find(name)
+    except ValueError as error:
+        # `os.path`, for which a name that is too long for a file is no file either.
+        if isinstance(name, (str, Path)) and os.path.exists(os.path.expanduser(name)):
+            return Path(os.path.expanduser(name))
+        raise ValueError(f"{error} A file or a folder of `train` will do as well.") from None
 
 
 def weights_digest(model) -> str:
