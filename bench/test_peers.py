@@ -9,12 +9,10 @@ file out, since that environment is not among the project's pins.
 import os
 import sys
 
-import growth
 import keras_peers
 import numpy as np
 import peers
 import pytest
-import recording
 from process import run_child
 
 from diffusion_core import make_model
@@ -48,41 +46,6 @@ def test_ddim_starts_where_its_page_does_and_draws_what_the_noise_points_from():
     np.testing.assert_allclose(keras_peers.draw_ddim(network, noise), clean, atol=1e-3)
     assert len(asked) == 16
     assert asked[0] == pytest.approx(1 - 0.02**2, abs=1e-5)
-
-
-def test_heun_is_of_second_order_and_asks_as_often_as_said():
-    """The ordinary differential equation `dx/dlevel = 0.5 x - 0.1` has an exact solution."""
-    noise = np.array([[-1.0], [2.0]])
-    exact = 0.2 + (noise - 0.2) * np.exp(-0.5)
-    calls, errors = [], []
-
-    def step(x, level, next_level):
-        calls.append(level)
-        return x + (level - next_level) * (0.1 - 0.5 * x)
-
-    for steps in (16, 32):
-        drawn = growth.draw_heun(step, noise, np.linspace(1, 0, steps + 1))
-        errors.append(np.abs(drawn - exact).max())
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
-    assert len(calls) == 31 + 63
-    assert min(calls) > 0
-
-
-@pytest.mark.parametrize(("network", "measured"), [({}, "before"), ({"network": "other"}, "now")])
-def test_a_changed_network_is_measured_anew(network, measured, monkeypatch, tmp_path):
-    line = ["growth.py", "steps", "--pictures", "1", "--results", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", line)
-    monkeypatch.setattr(growth.core, "load_cars", lambda split: None)
-    monkeypatch.setattr(growth.core, "predict", lambda *_, noise, **__: noise)
-    monkeypatch.setattr(growth, "draw_heun", lambda step, noise, levels: noise)
-    monkeypatch.setattr(growth, "compare", lambda *_: {"measured": "now"})
-    growth.main()
-    saved = recording.read_results("growth-steps", tmp_path) | network
-    rows = [row | {"measured": "before"} for row in saved["rows"]]
-    recording.write_results("growth-steps", rows, tmp_path, network=saved["network"])
-    growth.main()
-    found = recording.read_results("growth-steps", tmp_path)["rows"]
-    assert [row["measured"] for row in found] == [measured] * len(rows)
 
 
 def test_a_part_does_not_replace_the_whole(monkeypatch, capsys):
