@@ -253,6 +253,13 @@ def check_images_of(model, images: np.ndarray) -> None:
 
 def check_image_shape(image_shape, halvings: int) -> None:
     """Raise `ValueError` unless a network can halve such images so often."""
+    import keras
+
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "Keras' image_data_format is channels_first, and the networks of this package have "
+            'their channels last; try keras.config.set_image_data_format("channels_last").'
+        )
     if _is_channels_first(image_shape):
         last = (*image_shape[1:], image_shape[0])
         raise ValueError(

@@ -14,7 +14,6 @@ from diffusion_core.runs import states
 from diffusion_core.sources import pretrained
 
 LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
-LAST = {"data_format": "channels_last"}  # whatever keras.json says
 
 
 def YES_OR_NO(name, value):
@@ -72,17 +71,17 @@ def make_model(
     time = layers.Dense(128, activation="silu", name="time_1", dtype="float32")(time)
     time = layers.Dense(128, activation="silu", name="time_2", dtype="float32")(time)
 
-    x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image", **LAST)(image)
+    x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image")(image)
     skips = []
     for size, width in enumerate(widths[:-1], start=1):
         for number in range(1, blocks + 1):
             x = _block(x, time, width, f"down_{size}_{number}")
         skips.append(x)
-        x = layers.Conv2D(widths[size], 2, strides=2, name=f"halve_{size}", **LAST)(x)
+        x = layers.Conv2D(widths[size], 2, strides=2, name=f"halve_{size}")(x)
     for number in range(1, 2 * blocks + 1):
         x = _block(x, time, widths[-1], f"middle_{number}")
     for size, width in reversed(list(enumerate(widths[:-1], start=1))):
-        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"double_{size}", **LAST)(x)
+        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"double_{size}")(x)
         x = layers.Add(name=f"skip_{size}")([x, skips.pop()])
         for number in range(1, blocks + 1):
             x = _block(x, time, width, f"up_{size}_{number}")
@@ -90,7 +89,7 @@ def make_model(
     x = layers.Activation("silu", name="last_activation")(x)
 
     name, dtype = ("direction", None) if residual else ("drawing", "float32")
-    x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype, **LAST)(x)
+    x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype)(x)
     answer = take_step(image, noise_level, next_noise_level, direction=x) if residual else x
     model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
     model.settings = dict(image_shape=image_shape, widths=widths, blocks=blocks, residual=residual)
@@ -111,13 +110,13 @@ def _block(x, time, width, name):
     """Add to `x` what two convolutions make of it; the noise level scales and shifts in between."""
     change = layers.RMSNormalization(name=f"{name}_norm_1")(x)
     change = layers.Activation("silu", name=f"{name}_activation_1")(change)
-    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1", **LAST)(change)
+    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_1")(change)
     scale = layers.Dense(width, bias_initializer="ones", name=f"{name}_time_scale")(time)
     shift = layers.Dense(width, name=f"{name}_time_shift")(time)
     scale, shift = (layers.Reshape((1, 1, width))(at_level) for at_level in (scale, shift))
     change = scale * layers.RMSNormalization(name=f"{name}_norm_2")(change) + shift
     change = layers.Activation("silu", name=f"{name}_activation_2")(change)
-    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_2", **LAST)(change)
+    change = layers.Conv2D(width, 3, padding="same", name=f"{name}_conv_2")(change)
     return layers.Add(name=f"{name}_sum")([x, change])
 
 

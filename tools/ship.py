@@ -26,7 +26,7 @@ from diffusion_core.sources.cifar10 import STAND_IN
 from diffusion_core.sources.pretrained import GUIDE, PRETRAINED
 from diffusion_core.training import draw_batch
 
-EARLIER_EPOCHS = (5, 20, 100)
+EARLIER_EPOCHS = (5, 20, 50)
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "tools" / "model-card.md"
 

@@ -13,7 +13,6 @@ from keras import layers
 from PIL import Image, ImageFilter
 
 from diffusion_core.checks import ARRAY, checked
-from diffusion_core.model import LAST
 from diffusion_core.runs import states
 from diffusion_core.sources.pretrained import PRETRAINED
 
@@ -36,15 +35,13 @@ def make_classifier() -> keras.Model:
         x = _convolve(x, width, f"block_{width}_1")
         x = _convolve(x, width, f"block_{width}_2")
         x = layers.Add(name=f"block_{width}")([shortcut, x])
-    features = layers.GlobalAveragePooling2D(name="features", **LAST)(x)
+    features = layers.GlobalAveragePooling2D(name="features")(x)
     logits = layers.Dense(10, name="logits")(features)
     return keras.Model(image, [features, logits], name="classifier")
 
 
 def _convolve(x, width, name, strides=1):
-    x = layers.Conv2D(
-        width, 3, strides, padding="same", use_bias=False, name=f"{name}_conv", **LAST
-    )(x)
+    x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
@@ -88,7 +85,7 @@ def inception_features(images: np.ndarray) -> np.ndarray:
     copy of the network, so distances in these features are close to FID and still not FID.
     """
     parts = np.split(images / np.float32(127.5) - 1, range(50, len(images), 50))
-    larger = (keras.ops.image.resize(part, (299, 299), antialias=True, **LAST) for part in parts)
+    larger = (keras.ops.image.resize(part, (299, 299), antialias=True) for part in parts)
     return np.concatenate([_inception().predict_on_batch(part) for part in larger])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from diffusion_core.checks import brief
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
-GUIDE = "small-epoch-100"  # the earlier epoch by which "small" draws best: bench/guidance.py
+GUIDE = "small-epoch-050"  # the earlier epoch by which "small" draws best: bench/guidance.py
 
 
 def load_history(name: str = "small") -> dict[str, list[float]]:
