@@ -1,6 +1,6 @@
 """What a weaker self buys as a guide: the choice, on training cars alone.
 
-    python bench/guidance.py [--pictures 2000]
+    python bench/guidance.py [--pictures 1000]
 
 Draws the same noises with the shipped network, alone and away from weaker selves by several
 strengths, and measures the pictures against the 5,000 training cars, with the difference to the
@@ -36,7 +36,7 @@ from diffusion_core.sources.features import COMPARED, classifier_features
 from diffusion_core.sources.measures import paired_difference, precision_recall
 from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
-OWN = {"weak": GUIDE.replace("small-epoch-", "epoch "), "w": 3}
+OWN = {"weak": f"epoch {int(GUIDE[-3:])}", "w": 3}
 STRENGTHS = {"epoch 5": (1.5, 2), "epoch 20": (1.5, 2, 3), OWN["weak"]: (1.5, 2, 3, 4, 5)}
 STRENGTHS |= {"narrower": (1.5, 2, 3), "dropout": (1.5, 2)}
 SETTINGS = [{"weak": "none", "w": 1}]
@@ -47,7 +47,7 @@ SETTINGS += [{**each, "steps": n} for each in ({"weak": "none", "w": 1}, OWN) fo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
     options = parser.parse_args()
     weights = weights_digest(load_pretrained())
