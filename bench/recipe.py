@@ -74,6 +74,13 @@ CANDIDATES = {
     "no biases": {**MIXED, "network": without_biases},
     "no biases, batch 128": {**MIXED, "network": without_biases, "batch": 128, "rate": 5.6e-3},
     "no biases, Muon": {**MIXED, "network": without_biases, "optimizer": AveragingMuon},
+    "no biases, Muon, rate 8e-3": {
+        **MIXED,
+        "network": without_biases,
+        "optimizer": AveragingMuon,
+        "rate": 8e-3,
+    },
+    "Muon": {**MIXED, "optimizer": AveragingMuon},
     "no biases, half as wide again": {
         **MIXED,
         "network": lambda: without_biases(widths=(48, 96, 192)),

@@ -11,8 +11,9 @@ class AveragingMuon(keras.optimizers.Adam):
 
     Adam (Kingma and Ba 2014, arXiv:1412.6980) corrects every weight by itself. Muon (Jordan et al.
     2024, kellerjordan.github.io/posts/muon) takes a kernel as a matrix, `(9 * inputs, outputs)`,
-    and makes its step orthogonal: no direction is left behind. That step is `0.2` long in the mean
-    of squares, so both share one learning rate (Liu et al. 2025, arXiv:2502.16982, section 2.2).
+    and makes its step orthogonal: no direction is left behind. The root mean square
+    of that step is 0.2, so both share one learning rate (Liu et al. 2025, arXiv:2502.16982,
+    section 2.2).
 
     After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: it
     remembers about the last tenth of a run, however long that is (the power-function average of

@@ -11,8 +11,7 @@ import numpy as np
 from diffusion_core.checks import checked
 from diffusion_core.sources.features import PIXELS
 
-# From so much correlation on, a picture counts as a copy: with the altered copies of
-# bench/copies.py, about twenty of twenty are found.
+# From so much correlation on, a picture counts as a copy; bench/copies.py says what that finds.
 COPY = 0.93
 WINDOW, SIDE = 24, 12  # of a picture that may be shifted or enlarged, its middle is sought
 # Where a training car is searched: the side of the window, and the first row or column of it.
