@@ -3,8 +3,9 @@
     python tools/finish_site.py _build/live _build/html
 
 Runs after Jupyter Book, once a build. It fills every `<div data-live-generator></div>` and
-`<div data-live-forward></div>` with a recorded run, from the first folder, and brings what they
-need to draw: our scripts, the networks and their runtime. It sets the mathematics in type with
+`<div data-live-forward></div>` with a recorded run, from the first folder, and every
+`<div data-live-world="…"></div>` with a note for readers without scripts, and brings what they need
+to draw: our scripts, the networks and their runtime. It sets the mathematics in type with
 MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of
 the pages into files, gives every page a content security policy and a description, and writes
 sitemap.xml and 404.html. Nothing that the theme asks of other hosts is left.
@@ -46,6 +47,10 @@ NOTE = (
 BOXES = (
     ("data-live-generator", "generator.js", "draw-", 294, "Nine pictures turn from noise to cars"),
     ("data-live-forward", "forward.js", "noise-", 160, "One drawn car turns into noise"),
+)
+WORLD_NOTE = (
+    "Something to touch is here. It needs JavaScript, and a page that comes from a web server "
+    "rather than from a file: <code>make serve</code> is enough."
 )
 PNG = "data:image/png;base64,"
 CARD = "_static/cars.png"
@@ -138,6 +143,14 @@ def copy_live(live: Path, site: Path) -> None:
 def fill_boxes(soup: BeautifulSoup, captions: dict[str, str]) -> None:
     """Put a recorded run into the boxes of a page, as a strip that scrolls without a script."""
     live = soup.html["data-content_root"] + "live"
+
+    def bring(box, content, script):
+        box.append(BeautifulSoup(content, "html.parser"))
+        box.insert_before(soup.new_tag("link", rel="stylesheet", href=f"{live}/live.css"))
+        box.insert_after(soup.new_tag("script", type="module", src=f"{live}/{script}"))
+
+    for box in soup.select("div[data-live-world]"):
+        bring(box, f'<p class="live-note">{WORLD_NOTE}</p>', "world.js")
     for attribute, script, prefix, width, words in BOXES:
         figures = "\n".join(
             f'<figure><img src="{live}/recorded/{name}" alt="{words}: {caption}" loading="lazy" '
@@ -150,9 +163,7 @@ def fill_boxes(soup: BeautifulSoup, captions: dict[str, str]) -> None:
             f'aria-label="{words}">\n{figures}</div>'
         )
         for box in soup.select(f"div[{attribute}]"):
-            box.append(BeautifulSoup(strip, "html.parser"))
-            box.insert_before(soup.new_tag("link", rel="stylesheet", href=f"{live}/live.css"))
-            box.insert_after(soup.new_tag("script", type="module", src=f"{live}/{script}"))
+            bring(box, strip, script)
 
 
 def become_not_found(soup: BeautifulSoup, folder: str) -> None:

@@ -102,7 +102,7 @@ def test_axe_finds_nothing_and_in_a_chapter_not_on_a_phone_in_the_dark_either(pa
 def test_a_phone_needs_no_scrolling_sideways_and_pictures_keep_their_shape(page):
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    for box in page.locator("[data-live-generator], [data-live-forward]").all():
+    for box in page.locator("[data-live-generator], [data-live-forward], [data-live-world]").all():
         assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
         edges = box.bounding_box()
         assert 0 <= edges["x"] <= PHONE["width"] - edges["width"]
