@@ -12,6 +12,7 @@ _HOMES = {
     "guidance": "guided",
     "training": "compile_model draw_batch train train_one",
     "sampling": "predict predict_step",
+    "jumps": "draw_jumps jumper train_jumps walk",
     "sources.folders": "load_folder",
     "sources.pretrained": "load_history",
     "runs.files": "default_weights_dir",

@@ -66,6 +66,7 @@ def _parser():
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
     add("--start", help="begin with the weights of such a network (new ones)")
+    add("--teacher", help="learn the jumps of such a network, guided if it has a guide")
     add("--weights-dir", type=path, help="where states and previews are written")
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
@@ -122,28 +123,31 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(own, images, devices, start, weights_dir, seed, **options):
+def train(own, images, devices, start, teacher, weights_dir, seed, **options):
     """Train on the CIFAR-10 cars or on pictures of your own, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
     python -m diffusion_core train --epochs 2 --images 640 --weights-dir try   # a quick look
     python -m diffusion_core train --epochs 9 --start small --weights-dir mine # further on
     python -m diffusion_core train --epochs 99 --data photos --weights-dir mine
+    python -m diffusion_core train --epochs 20 --teacher small --weights-dir jumps
     """
+    if teacher and (own or images or devices):
+        raise ValueError(
+            "a teacher needs no pictures and one device; leave out --data, --images and --devices."
+        )
     import keras
 
-    from diffusion_core import data, model, sampling, training
+    from diffusion_core import data, jumps, model, sampling, training
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs import files, states
     from diffusion_core.runs.devices import spread
     from diffusion_core.sources import folders
 
     keras.utils.set_random_seed(seed)  # the first weights are draws too
-    network = model.load_pretrained(start) if start else model.make_model()
-    cars = data.normalize(folders.load_folder(own) if own else data.load_cars())
-    cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
+    begin = start or teacher
+    network = model.load_pretrained(begin) if begin else model.make_model()
     folder = weights_dir or files.default_weights_dir()
-    print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")
 
     def preview(epoch, network, history):
         try:
@@ -156,9 +160,18 @@ def train(own, images, devices, start, weights_dir, seed, **options):
         except Exception as error:  # training must not end for the sake of a picture
             warnings.warn(f"Epoch {epoch} has no preview: {error!r}.", stacklevel=2)
 
+    options |= {"seed": seed, "weights_dir": folder, "callback": preview, "callback_every": 1}
+    if teacher:
+        walker, _ = _load(teacher, 3.0 if teacher == "small" else None, None)
+        pupil = network if network.settings["jumps"] else jumps.jumper(network)
+        print(f"{teacher} is the teacher; states and previews go to {folder.absolute()}")
+        jumps.train_jumps(pupil, walker, **options)
+        return
+    cars = data.normalize(folders.load_folder(own) if own else data.load_cars())
+    cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
+    print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")
     if devices:
         network = spread(network, devices)
-    options |= {"seed": seed, "weights_dir": folder, "callback": preview, "callback_every": 1}
     training.train(network, cars, **options)
 
 

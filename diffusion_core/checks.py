@@ -109,6 +109,13 @@ def one_of(*known):
     return kind
 
 
+def BOOL(name, value):
+    """The kind of the two truth values."""
+    if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
+        raise TypeError(_sentence(name, value, "True or False"))
+    return bool(value)
+
+
 def SHAPE(name, value):
     """Whole numbers of at least 1, in a tuple or list, as a tuple of `int`."""
     if not isinstance(value, (tuple, list)):

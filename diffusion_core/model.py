@@ -9,18 +9,11 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from diffusion_core.checks import SHAPE, brief, check_image_shape, check_size, checked, whole
+from diffusion_core.checks import BOOL, SHAPE, brief, check_image_shape, check_size, checked, whole
 from diffusion_core.runs import states
 from diffusion_core.sources import pretrained
 
 LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
-
-
-def YES_OR_NO(name, value):
-    """The kind of the two truth values."""
-    if type(value).__name__ not in ("bool", "bool_"):  # of Python or NumPy
-        raise TypeError(f"{name} is {brief(value)}; expected True or False.")
-    return bool(value)
 
 
 def _check_sizes(image_shape, widths, blocks, **_):
@@ -36,12 +29,15 @@ def _check_sizes(image_shape, widths, blocks, **_):
     check_size(f"widths are {brief(widths)} and blocks {blocks}", kernels)
 
 
-@checked(_check_sizes, image_shape=SHAPE, widths=SHAPE, blocks=whole(1, 100), residual=YES_OR_NO)
+@checked(
+    _check_sizes, image_shape=SHAPE, widths=SHAPE, blocks=whole(1, 100), residual=BOOL, jumps=BOOL
+)
 def make_model(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     widths: tuple[int, ...] = (32, 64, 128),
     blocks: int = 1,
     residual: bool = True,
+    jumps: bool = False,
 ) -> keras.Model:
     """Build the network: `[image, noise_level, next_noise_level]` in, the next image out.
 
@@ -55,6 +51,8 @@ def make_model(
         residual: True: the layers compute the direction `d ≈ x0 - epsilon` from image and noise
             level alone, and `take_step` follows it; `next_noise_level = 0` asks for the clean
             picture. False: the article's naive answer, the layers draw the next image themselves.
+        jumps: True: the layers of the residual network also see the level at which the step ends,
+            so that a long one need not be straight (chapter 10).
 
     Returns:
         A `keras.Model` that takes float32 `(n, *image_shape)` and twice float32 `(n, 1)` in [0, 1],
@@ -66,7 +64,7 @@ def make_model(
 
     # The naive network must see the whole question, the residual one adds the step by itself.
     both = layers.Concatenate(name="both_levels", dtype="float32")
-    time = noise_level if residual else both([noise_level, next_noise_level])
+    time = both([noise_level, next_noise_level]) if jumps or not residual else noise_level
     # In float32 always: bfloat16 cannot tell noise levels apart that differ by less than 0.4 %.
     time = layers.Dense(128, activation="silu", name="time_1", dtype="float32")(time)
     time = layers.Dense(128, activation="silu", name="time_2", dtype="float32")(time)
@@ -92,7 +90,8 @@ def make_model(
     x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype)(x)
     answer = take_step(image, noise_level, next_noise_level, direction=x) if residual else x
     model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
-    model.settings = dict(image_shape=image_shape, widths=widths, blocks=blocks, residual=residual)
+    model.settings = dict(image_shape=image_shape, widths=widths, blocks=blocks)
+    model.settings |= dict(residual=residual, jumps=jumps)
     return model
 
 

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, model, samplers, schedule
+from diffusion_core import checks, data, jumps, samplers, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -145,7 +145,7 @@ KINDS = {
     ),
     schedule.SCHEDULE: not_schedules,
     schedule.LINEAR: not_schedules | not_linear,
-    model.YES_OR_NO: (not_whole | st.integers() | huge).filter(
+    checks.BOOL: (not_whole | st.integers() | huge).filter(
         lambda value: not isinstance(value, (bool, np.bool_))
     ),
     data.LABEL: (texts | not_whole | outside(0, 9)).filter(
@@ -157,6 +157,7 @@ KINDS = {
         of_types("?efdgFDSUOMm") | st.sampled_from([-1, 256]).map(lambda bad: np.array([0, bad])),
     ),
     folders.FOLDER: st.none() | no_folders,
+    jumps.WAYS: numbers_of_none | st.just(np.zeros((16, 2, 8, 8, 3))),
     data.FLOATS: st.one_of(
         st.none() | not_arrays | of_types("?bBhHiIlLqQFDSUOMm") | filled((2, 3), *infinite),
         st.lists(st.sampled_from(infinite), min_size=1, max_size=3),
@@ -199,6 +200,8 @@ def network_for(name):
     network = core.make_model((32, 32, 3) if name == "evaluate" else (8, 8, 3), (4,))
     if name == "train_one":
         core.compile_model(network, 10)
+    if name == "train_jumps":
+        network = core.jumper(network)
     return network
 
 
@@ -210,13 +213,14 @@ GOOD |= dict.fromkeys(["features", "reference", "rows", "training"], np.eye(60))
 MORE = dict.fromkeys(["normalize", "classifier_features", "inception_features"], PIXELS)
 MORE["resemblance"] = {**PIXELS, "training": PIXELS["images"]}
 MORE |= {"load_images": {"source": "stand-in"}, "train": {"batch_size": 1}}
+MORE["draw_jumps"] = {"ways": np.zeros((17, 2, 8, 8, 3))}
 MORE["load_folder"] = {"folder": PACKAGE / "pretrained"}
 
 
 def good_arguments(name, function):
     parameters = inspect.signature(function).parameters.values()
     good = {p.name: GOOD.get(p.name) for p in parameters if p.default is p.empty}
-    good |= {key: network_for(name) for key in ("model", "weak") if key in good}
+    good |= {key: network_for(name) for key in ("model", "weak", "teacher") if key in good}
     return good | MORE.get(name, {})
 
 

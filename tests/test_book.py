@@ -14,7 +14,7 @@ BOOK = Path(__file__).parent.parent / "book"
 CORE = BOOK.parent / "diffusion_core"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
-STAGES += ["guidance", "samplers"]
+STAGES += ["guidance", "samplers", "jumps"]
 
 # Blank lines around an answer let Colab and the website read it as Markdown.
 DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
@@ -150,11 +150,11 @@ def test_links_lead_to_headings_that_exist(page):
 
 def test_the_glossary_and_the_chapters_link_to_each_other():
     text = (BOOK / "glossary.md").read_text()
-    entries = re.findall(r"^### (.+)\n\n.+ \(\[chapter (\d)\]\((.+)\)\)$", text, re.MULTILINE)
+    entries = re.findall(r"^### (.+)\n\n.+ \(\[chapter (\d+)\]\((.+)\)\)$", text, re.MULTILINE)
     assert len(entries) == text.count("\n### ")
     assert [term for term, *_ in entries] == sorted((e[0] for e in entries), key=str.lower)
     for term, number, chapter in entries:
-        assert chapter.startswith(f"0{number}-")
+        assert chapter.startswith(f"{int(number):02d}-")
         assert ("glossary.md", slug(term)) in links(BOOK / chapter), term
 
 

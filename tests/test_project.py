@@ -38,9 +38,10 @@ def test_the_shipped_network_comes_from_one_run_to_its_end():
 def test_the_results_shown_belong_to_the_shipped_weights():
     strong, weak = (diffusion_core.load_pretrained(name) for name in ("small", GUIDE))
     measured = {"evaluation": strong, "evaluation-guided": diffusion_core.guided(strong, weak)}
-    measured |= {"guidance": strong, "samplers": strong}
+    measured |= {"guidance": strong, "samplers": strong, "jumps": strong}
     for name, network in measured.items():
         assert recorded(name)["network"] == weights_digest(network), name
+    assert recorded("jumps")["jumps"] == weights_digest(diffusion_core.load_pretrained("jumps"))
 
 
 def test_the_stated_url_is_the_only_one():

@@ -14,6 +14,7 @@ from diffusion_core import (
     data,
     evaluation,
     guided,
+    jumps,
     linear_schedule,
     load_pretrained,
     make_model,
@@ -121,6 +122,7 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
         ("sample --weights file --out cars.png", "file is not a whole saved state"),
         ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
         ("train --epochs 1 --images 41", "--images is 41; expected a whole number from 1 to 40."),
+        ("train --epochs 1 --teacher small --data .", "a teacher needs no pictures and one device"),
         ("train --epochs 1 --weights-dir file --batch-size 8", "file is a file; expected a folder"),
     ],
 )
@@ -235,6 +237,23 @@ def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
     )
     assert run(f"{line} --start small-epoch-005x") == 1
     assert len(asked) == 4
+
+
+def test_a_teacher_is_guided_where_it_has_a_guide_and_its_pupil_begins_as_its_copy(
+    monkeypatch, tmp_path
+):
+    asked = []
+    monkeypatch.setattr(jumps, "train_jumps", lambda *networks, **options: asked.append(networks))
+    line = f"train --epochs 1 --weights-dir {tmp_path}"
+    for rest in ("small", "small-epoch-005", "small --start jumps"):
+        assert run(f"{line} --teacher {rest}") == 0
+    small, weak, early = map(load_pretrained, ("small", GUIDE, "small-epoch-005"))
+    pupils = [small, early, load_pretrained("jumps")]
+    teachers = [guided(small, weak, 3), early, guided(small, weak, 3)]
+    for (pupil, teacher), begins_as, taught_by in zip(asked, pupils, teachers, strict=True):
+        assert pupil.settings["jumps"]
+        np.testing.assert_array_equal(pupil.get_weights()[-1], begins_as.get_weights()[-1])
+        assert weights_digest(teacher) == weights_digest(taught_by)
 
 
 def test_any_file_of_a_run_can_be_drawn_with(tiny_run):

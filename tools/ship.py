@@ -1,16 +1,20 @@
 """Make the shipped files of the network "small" from the folder that a training run wrote.
 
     python tools/ship.py WEIGHTS_DIR [--stand-in]
+    python tools/ship.py WEIGHTS_DIR --jumps
 
-Writes to diffusion_core/pretrained/: the averaged weights as float16, those of earlier epochs, the
-history with the machine and the model card, and, if asked, the stand-in sheet of 1,024 guided cars
-(seed 0); the first 100 cars to book/_static/cars.png; and what `evaluate` finds, alone and guided,
-to bench/results/evaluation.json and evaluation-guided.json. Run it on the machine that trained,
-with all of CIFAR-10 at hand, after the guide was chosen (bench/guidance.py).
+The second line ships its pupil "jumps": weights, history and a model card of its own, with what
+bench/jumps.py finds. The first one writes to diffusion_core/pretrained/: the averaged weights as
+float16, those of earlier epochs, the history with the machine and the model card, and, if asked,
+the stand-in sheet of 1,024 guided cars (seed 0); the first 100 cars to book/_static/cars.png; and
+what `evaluate` finds, alone and guided, to bench/results/evaluation.json and
+evaluation-guided.json. Run it on the machine that trained, with all of CIFAR-10 at hand, after the
+guide was chosen (bench/guidance.py).
 """
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from diffusion_core import data, model, sampling, schedule
 from diffusion_core.guidance import guided
 from diffusion_core.page import figures
 from diffusion_core.page.machine import describe_machine
+from diffusion_core.page.notebook import table
 from diffusion_core.page.tables import as_table
 from diffusion_core.runs import states
 from diffusion_core.runs.files import write_atomically
@@ -28,19 +33,14 @@ from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (5, 20, 50)
 ROOT = Path(__file__).parents[1]
-CARD = ROOT / "tools" / "model-card.md"
+CARDS = ROOT / "tools"
 
 
 def main(weights_dir: Path, stand_in: bool) -> None:
     """Write every shipped file; the stand-in sheet, which is large, only if asked."""
-    about = states.read_about(states.find_latest(weights_dir))
-    history = about["history"]
-    network = model.load_weights_dir(weights_dir)
-    states.export(network, PRETRAINED / "small.safetensors")
+    about = ship("small", weights_dir)
     for name in (f"epoch-{epoch:03d}.safetensors" for epoch in EARLIER_EPOCHS):
         shutil.copyfile(weights_dir / name, PRETRAINED / f"small-{name}")
-    content = json.dumps({"machine": describe_machine(), "history": history}, indent=1)
-    write_atomically(PRETRAINED / "small-history.json", content.encode())
     # Drawn with the shipped float16 weights, so that anyone can draw the same sheet.
     network = guided(model.load_pretrained(), model.load_pretrained(GUIDE))
     cars = data.denormalize(sampling.predict(network, 1024))
@@ -53,21 +53,57 @@ def main(weights_dir: Path, stand_in: bool) -> None:
     for name, options in (("evaluation", []), ("evaluation-guided", ["--guidance", "3"])):
         if code := terminal.main(["evaluate", *options, "--out", str(results / f"{name}.json")]):
             sys.exit(code)
-    card = CARD.read_text().format(
-        settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
-        parameters=network.count_params(),
-        seed=about["configuration"]["seed"],
-        guide=GUIDE.removeprefix("small-epoch-"),
-        epochs=history["epoch"][-1],
-        steps=history["step"][-1],
-        hours=sum(history["seconds"]) / 3600,
-        first_loss=history["loss"][0],
-        last_loss=history["loss"][-1],
+    evaluation = as_table(json.loads((results / "evaluation.json").read_text()))
+    guide = GUIDE.removeprefix("small-epoch-")
+    write_card(
+        "README",
+        about,
+        model.load_pretrained(),
+        evaluation,
+        guide=guide,
         unchanged=unchanged_loss(),
-        evaluation=as_table(json.loads((results / "evaluation.json").read_text())),
-        **describe_machine(),
     )
-    write_atomically(PRETRAINED / "README.md", card.encode())
+
+
+def ship_jumps(weights_dir: Path) -> None:
+    """Write the files of "jumps", and measure it."""
+    about = ship("jumps", weights_dir)
+    subprocess.run([sys.executable, ROOT / "bench" / "jumps.py"], check=True)
+    rows = json.loads((ROOT / "bench" / "results" / "jumps.json").read_text())["rows"]
+    columns = ["network", "steps", "frechet distance", "precision", "recall"]
+    evaluation = table(rows, columns).data
+    write_card("jumps", about, model.load_pretrained("jumps"), evaluation, **about["configuration"])
+
+
+def ship(name: str, weights_dir: Path) -> dict:
+    """Write weights and history of a network; return what its newest state says of itself."""
+    about = states.read_about(states.find_latest(weights_dir))
+    states.export(model.load_pretrained(weights_dir), PRETRAINED / f"{name}.safetensors")
+    content = json.dumps({"machine": describe_machine(), "history": about["history"]}, indent=1)
+    write_atomically(PRETRAINED / f"{name}-history.json", content.encode())
+    return about
+
+
+def write_card(name: str, about: dict, network, evaluation: str, **more) -> None:
+    """Fill in the model card of a network."""
+    history = about["history"]
+    card = (
+        (CARDS / f"card-{name}.md")
+        .read_text()
+        .format(
+            settings=", ".join(f"{name} {value}" for name, value in about["settings"].items()),
+            parameters=network.count_params(),
+            epochs=history["epoch"][-1],
+            steps=history["step"][-1],
+            hours=sum(history["seconds"]) / 3600,
+            first_loss=history["loss"][0],
+            last_loss=history["loss"][-1],
+            evaluation=evaluation,
+            **{"seed": about["configuration"]["seed"], **more},
+            **describe_machine(),
+        )
+    )
+    write_atomically(PRETRAINED / f"{name}.md", card.encode())
 
 
 def unchanged_loss() -> float:
@@ -78,4 +114,7 @@ def unchanged_loss() -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv)
+    if "--jumps" in sys.argv:
+        ship_jumps(Path(sys.argv[1]))
+    else:
+        main(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv)

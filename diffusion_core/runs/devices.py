@@ -81,10 +81,13 @@ def check_shares(model: keras.Model, batch_size: int) -> None:
         )
 
 
-def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.ndarray) -> float:
+def train_on_batch(
+    model: keras.Model, question: list[np.ndarray], answer: np.ndarray, *weight: np.ndarray
+) -> float:
     """Take one step as `model.train_on_batch` does, on all devices, and return the batch's loss.
 
-    Raises `MemoryError` where it does not fit, and `ValueError` for a loss of NaN or infinity.
+    A `weight` for each image may follow, in a shape that multiplies the loss of each pixel. Raises
+    `MemoryError` where it does not fit, and `ValueError` for a loss of NaN or infinity.
     """
     n, count, step = len(answer), getattr(model, "device_count", 1), steps_done(model)
     fewer = n // 2 // count * count
@@ -93,7 +96,7 @@ def train_on_batch(model: keras.Model, question: list[np.ndarray], answer: np.nd
     with _explain_full_memory(
         f"the memory does not hold a training step of {n} images; {advice} another weights_dir."
     ):
-        loss = _shared_step(model, (question, answer))
+        loss = _shared_step(model, (question, answer, *weight))
     if not np.isfinite(loss):
         raise ValueError(
             f"the loss is {loss} at step {step}, where the learning rate was {rate:g}; train anew "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 import warnings
 
@@ -90,26 +91,42 @@ def check_run(model, images, epochs, batch_size, **_):
     whole(1, (2**31 - 1) // (len(images) // batch_size))("epochs", epochs)
 
 
-def describe(model, images, noise_levels, loss, learning_rate, **numbers):
+def check_pupil(model, teacher, epochs, jumps, batch_size):
+    """Raise `ValueError` unless a network can learn so many `jumps` an epoch from a teacher."""
+    if model.input_shape != teacher.input_shape:
+        raise ValueError(
+            f"the teacher draws pictures {teacher.input_shape[0][1:]} and the model "
+            f"{model.input_shape[0][1:]}; give a teacher of pictures of the same size."
+        )
+    if batch_size > jumps:
+        raise ValueError(
+            f"batch_size is {batch_size}, but only {jumps} jumps are asked an epoch; give more "
+            "ways, or at most that many."
+        )
+    check_shares(model, batch_size)
+    whole(1, (2**31 - 1) // (jumps // batch_size))("epochs", epochs)
+
+
+def describe(model, noise_levels, loss, learning_rate, images=None, **others):
     """Return, as JSON, what makes a run this one and no other."""
     # Two losses or rules may have one name, so both are tried, to three digits.
-    guess = np.linspace(-1, 1, images[0].size, dtype=np.float32).reshape(images[:1].shape)
+    shape = model.input_shape[0][1:]
+    guess = np.linspace(-1, 1, math.prod(shape), dtype=np.float32).reshape(1, *shape)
     error = keras.ops.convert_to_numpy(loss(guess, guess / 2)).mean()
     rate, rates = learning_rate, []
     if callable(rate):
         rate, rates = _as_json(rate), [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)]
+    if images is not None:
+        others |= {"images": len(images), "images_sha256": _digest(images), "draw_rule": DRAW_RULE}
     described = {
         **model.settings,
         "precision": model.dtype_policy.name,
-        **numbers,
+        **others,
         "learning_rate": rate,
         "learning_rate_tried": rates,
         "loss": _as_json(loss),
         "loss_tried": f"{error:.3g}",
         "noise_levels": noise_levels.tolist(),
-        "images": len(images),
-        "images_sha256": _digest(images),
-        "draw_rule": DRAW_RULE,
     }
     return json.loads(json.dumps(described))
 
