@@ -10,6 +10,8 @@ signal² + noise² = 1, or divide by the signal, are scaled on the way in and ou
 """
 
 import json
+import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
@@ -43,121 +45,83 @@ def flow(x, a):
     return (x - guess(x, a)) / a
 
 
+def walk(scheduler, answer, levels=LEVELS, sizes=None):
+    """Return the states of a scheduler, which sees each divided by its size, and our noises."""
+    sizes = np.ones(len(scheduler.timesteps) + 1) if sizes is None else sizes
+    states, module = [START], sys.modules[type(scheduler).__module__]
+    with mock.patch.object(module, "randn_tensor", side_effect=NOISES, create=True):
+        for k, t in enumerate(scheduler.timesteps):
+            x = states[-1]
+            step = scheduler.step(answer(x, float(levels[k])), t, x / sizes[k])
+            states.append(step.prev_sample * sizes[k + 1])
+    return states
+
+
+def made(scheduler, sigmas=None, **options):
+    """Return a scheduler of `diffusers` with these steps, or with its own."""
+    scheduler = scheduler(**options)
+    scheduler.set_timesteps(STEPS)
+    if sigmas is not None:
+        scheduler.sigmas = torch.tensor(sigmas)
+        scheduler.set_begin_index(0)
+    return scheduler
+
+
 def walk_heun():
     """Walk by Heun's rule: state, first try, state, first try, …, and the last step alone."""
-    scheduler = FlowMatchHeunDiscreteScheduler(STEPS)
-    scheduler.set_timesteps(STEPS)
-    x, every = START, []
-    for t in scheduler.timesteps:
-        x = scheduler.step(flow(x, float(t) / STEPS), t, x).prev_sample
-        every.append(x)
-    return [START, *every[1:-1:2], every[-1]]
+    scheduler = made(FlowMatchHeunDiscreteScheduler, num_train_timesteps=STEPS)
+    states = walk(scheduler, flow, scheduler.timesteps / STEPS)
+    return [*states[:-1:2], states[-1]]
 
 
-def walk_euler():
-    scheduler = FlowMatchEulerDiscreteScheduler(STEPS)
-    scheduler.set_timesteps(STEPS)
-    states = [START]
-    for t in scheduler.timesteps:
-        x = states[-1]
-        states.append(scheduler.step(flow(x, float(t) / STEPS), t, x).prev_sample)
-    return states
-
-
-def walk_solver(noises=None, **options):
-    scheduler = DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, **options
-    )
-    scheduler.set_timesteps(STEPS)
-    scheduler.sigmas = torch.tensor(LEVELS, dtype=torch.float64)
-    scheduler.set_begin_index(0)
-    states = [START]
-    for k, (t, a) in enumerate(zip(scheduler.timesteps, LEVELS[:-1], strict=True)):
-        x, more = states[-1], {} if noises is None else {"variance_noise": noises[k]}
-        states.append(scheduler.step(flow(x, a), t, x, **more).prev_sample)
-    return states
+def walk_solver(**options):
+    options |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+    return walk(made(DPMSolverMultistepScheduler, LEVELS, **options), flow)
 
 
 def walk_edm():
     """Walk by EDM's Euler, in its own variables: x / (1 - a) and sigma = a / (1 - a)."""
-    scheduler = EDMEulerScheduler()
-    scheduler.set_timesteps(STEPS)
-    scheduler.sigmas = torch.tensor(BELOW_ONE / (1 - BELOW_ONE))
-    scheduler.set_begin_index(0)
-    states = [START]
-    for t, a, s in zip(scheduler.timesteps, BELOW_ONE, BELOW_ONE[1:], strict=False):
-        y, clean = states[-1] / (1 - a), guess(states[-1], a)
-        y = scheduler.step(y, t, y, pred_original_sample=clean).prev_sample
-        states.append((1 - s) * y)
-    return states
+    scheduler = made(EDMEulerScheduler, BELOW_ONE / (1 - BELOW_ONE))
+    scheduler.precondition_outputs = lambda sample, clean, sigma: clean
+    return walk(scheduler, guess, BELOW_ONE, 1 - BELOW_ONE)
 
 
-def variance_preserving(scheduler, **options):
-    """Return a scheduler of `diffusers` that walks our levels, and their sizes there."""
+def walk_preserving(scheduler, eta=None, **options):
+    """Walk by a scheduler that keeps signal² + noise² = 1, in its own variables."""
     sizes = np.sqrt((1 - LEVELS) ** 2 + LEVELS**2)
     power = ((1 - LEVELS) / sizes)[::-1] ** 2
-    betas = 1 - power[1:] / power[:-1]
     options |= {"prediction_type": "sample", "clip_sample": False}
-    made = scheduler(STEPS, trained_betas=betas, timestep_spacing="trailing", **options)
-    made.set_timesteps(STEPS)
-    return made, sizes
-
-
-def walk_ddim(eta):
-    """Walk by DDIM; with eta = 1 it takes the root of -1e-17 at pure noise, and all becomes NaN."""
-    scheduler, sizes = variance_preserving(DDIMScheduler)
-    states = [START]
-    for k, t in enumerate(scheduler.timesteps):
-        x, about = states[-1], {"eta": eta, "variance_noise": NOISES[k] if eta else None}
-        z = scheduler.step(guess(x, LEVELS[k]), int(t), x / sizes[k], **about).prev_sample
-        states.append(z * sizes[k + 1])
-    return states
-
-
-def walk_ddpm():
-    scheduler, sizes = variance_preserving(DDPMScheduler, variance_type="fixed_small")
-    states = [START]
-    for k, t in enumerate(scheduler.timesteps):
-        x = states[-1]
-        # It draws by itself, so its source of noise is replaced.
-        drawn = mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor")
-        with drawn as draw:
-            draw.return_value = NOISES[k]
-            z = scheduler.step(guess(x, LEVELS[k]), int(t), x / sizes[k]).prev_sample
-        states.append(z * sizes[k + 1])
-    return states
+    options |= {"timestep_spacing": "trailing", "trained_betas": 1 - power[1:] / power[:-1]}
+    scheduler = made(scheduler, num_train_timesteps=STEPS, **options)
+    if eta is not None:
+        scheduler.step = partial(scheduler.step, eta=eta)
+    return walk(scheduler, guess, sizes=sizes)
 
 
 def main() -> None:
-    stochastic = {"algorithm_type": "sde-dpmsolver++", "solver_order": 1}
+    """Walk by every scheduler and write the states down, with the rule that each must equal."""
+    # DDIM with eta = 1 takes the root of -1e-17 at pure noise, and all becomes NaN.
+    euler = walk(made(FlowMatchEulerDiscreteScheduler, num_train_timesteps=STEPS), flow)
+    ddpm = walk_preserving(DDPMScheduler, variance_type="fixed_small")
+    sde = walk_solver(algorithm_type="sde-dpmsolver++", solver_order=1)
     walked = {
-        "FlowMatchEulerDiscreteScheduler": ("euler", 0, LEVELS, walk_euler()),
-        "DDIMScheduler": ("euler", 0, LEVELS, walk_ddim(0)),
-        "EDMEulerScheduler": ("euler", 0, BELOW_ONE, walk_edm()),
-        "FlowMatchHeunDiscreteScheduler": ("heun", 0, LEVELS, walk_heun()),
-        "DPMSolverMultistepScheduler": (
-            "dpm_solver",
-            0,
-            LEVELS,
-            walk_solver(lower_order_final=False),
-        ),
-        "DDIMScheduler, eta 0.5": ("ddim", 0.5, LEVELS, walk_ddim(0.5)),
-        "DDPMScheduler": ("ancestral", 1, LEVELS, walk_ddpm()),
-        "DPMSolverMultistepScheduler, sde": (
-            "ancestral",
-            1,
-            LEVELS,
-            walk_solver(NOISES, **stochastic),
-        ),
+        "FlowMatchEulerDiscreteScheduler": ("euler", 0, euler),
+        "DDIMScheduler": ("euler", 0, walk_preserving(DDIMScheduler, eta=0)),
+        "EDMEulerScheduler": ("euler", 0, walk_edm()),
+        "FlowMatchHeunDiscreteScheduler": ("heun", 0, walk_heun()),
+        "DPMSolverMultistepScheduler": ("dpm_solver", 0, walk_solver(lower_order_final=False)),
+        "DDIMScheduler, eta 0.5": ("ddim", 0.5, walk_preserving(DDIMScheduler, eta=0.5)),
+        "DDPMScheduler": ("ancestral", 1, ddpm),
+        "DPMSolverMultistepScheduler, sde": ("ancestral", 1, sde),
     }
     traces = {
         name: {
             "rule": rule,
             "eta": eta,
-            "levels": levels.tolist(),
+            "levels": (BELOW_ONE if name.startswith("EDM") else LEVELS).tolist(),
             "states": torch.cat(states).double().numpy().round(9).tolist(),
         }
-        for name, (rule, eta, levels, states) in walked.items()
+        for name, (rule, eta, states) in walked.items()
     }
     content = {
         "made_by": "bench/sampler_traces.py",
