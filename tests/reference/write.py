@@ -1,10 +1,10 @@
-"""Write tests/reference/samplers.json: the rules of chapter 9 as `diffusers` walks them.
+"""Write tests/reference/diffusers.json: schedules and rules of `diffusers`.
 
 Run it where `torch` and `diffusers` are installed (they are not among this project's pins):
 
-    python bench/sampler_traces.py
+    python tests/reference/write.py
 
-The tests read the file, so they need neither. The toy network is a formula that the test writes
+The tests read the file, so they need neither. The toy network is a formula that the tests write
 down once more: it is bent enough that every rule takes another way. Schedulers that keep
 signal² + noise² = 1, or divide by the signal, are scaled on the way in and out.
 """
@@ -27,7 +27,7 @@ from diffusers import (
     FlowMatchHeunDiscreteScheduler,
 )
 
-TARGET = Path(__file__).parents[1] / "tests" / "reference" / "samplers.json"
+TARGET = Path(__file__).with_name("diffusers.json")
 STEPS, NUMBERS = 16, 6
 LEVELS = np.linspace(1, 0, STEPS + 1)
 BELOW_ONE = np.linspace(80 / 81, 0, STEPS + 1)  # EDM begins at sigma = 80
@@ -98,6 +98,12 @@ def walk_preserving(scheduler, eta=None, **options):
     return walk(scheduler, guess, sizes=sizes)
 
 
+def signal_power(beta_schedule, indices):
+    """Return `alphas_cumprod`, the share of signal power, after so many of 1,000 noising steps."""
+    scheduler = DDPMScheduler(1000, beta_schedule=beta_schedule)
+    return {str(i): scheduler.alphas_cumprod[i - 1].item() for i in indices}
+
+
 def main() -> None:
     """Walk by every scheduler and write the states down, with the rule that each must equal."""
     # DDIM with eta = 1 takes the root of -1e-17 at pure noise, and all becomes NaN.
@@ -124,8 +130,11 @@ def main() -> None:
         for name, (rule, eta, states) in walked.items()
     }
     content = {
-        "made_by": "bench/sampler_traces.py",
+        "made_by": "tests/reference/write.py",
         "versions": {name: version(name) for name in ("diffusers", "torch", "numpy")},
+        "ddpm_signal_power": signal_power("linear", [1, 2, 10, 100, 250, 500, 750, 999, 1000]),
+        # The library caps its last beta, so step 1000 is left out.
+        "cosine_signal_power": signal_power("squaredcos_cap_v2", [1, 10, 250, 500, 750, 990]),
         "noises": torch.cat(NOISES).tolist(),
         "traces": traces,
     }
