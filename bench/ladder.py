@@ -15,18 +15,9 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 from PIL import Image
-from recording import read_arguments, read_results, write_results
+from recording import add_rows, read_arguments
 
-from diffusion_core import (
-    denormalize,
-    forward_noise,
-    guided,
-    linear_schedule,
-    load_cars,
-    make_model,
-    normalize,
-    predict,
-)
+import diffusion_core as core
 from diffusion_core.evaluation import compare, frechet_distance, loss_by_noise_level
 from diffusion_core.runs.optimizer import AveragingMuon, averaged_weights
 from diffusion_core.sources.features import classifier_features
@@ -87,7 +78,7 @@ RUNGS = {
 def train_for(seconds, rung, seed, images):
     """Train for so many CPU seconds; return the network, an earlier one, and what it took."""
     keras.utils.set_random_seed(seed)
-    network, weak, strong = (make_model(**rung["network"]) for _ in range(3))
+    network, weak, strong = (core.make_model(**rung["network"]) for _ in range(3))
     network.compile(rung["optimizer"](4e-3), rung["loss"], jit_compile=True)
     random, n = np.random.default_rng([seed, 7]), 64
     steps, used, start = 0, 0.0, None
@@ -98,8 +89,8 @@ def train_for(seconds, rung, seed, images):
             flip = (random.random(n) < 0.5)[:, None, None, None] & rung["flips"]
             batch = np.where(flip, batch[:, :, ::-1], batch)
             t, noise = rung["steps"](random, n), random.standard_normal(batch.shape, "f4")
-            x_t, answer = forward_noise(batch, t, noise=noise)
-            levels = (linear_schedule().at(at)[1] for at in (t[:, None], t[:, None] + 1))
+            x_t, answer = core.forward_noise(batch, t, noise=noise)
+            levels = (core.linear_schedule().at(at)[1] for at in (t[:, None], t[:, None] + 1))
             network.train_on_batch([x_t, *levels], answer)
             steps += 1
             start = start or time.process_time()
@@ -111,30 +102,33 @@ def train_for(seconds, rung, seed, images):
 
 
 def main() -> None:
-    minutes = {"type": float, "default": 10, "help": "CPU minutes a rung (10)"}
-    seed = {"type": int, "default": 0}
-    arguments = read_arguments(RUNGS, __doc__, minutes=minutes, seed=seed)
-    training, held_out, seed = load_cars(), load_cars("test"), arguments.seed
+    arguments = read_arguments(__doc__, RUNGS, minutes=10.0, seed=0)
+    training, held_out = core.load_cars(), core.load_cars("test")
     reference, sheet = classifier_features(training), arguments.results / "ladder.png"
-    rows = read_results("ladder", arguments.results)["rows"]
-    for name in arguments.what:
-        if (name, seed) in [(row["rung"], row["seed"]) for row in rows]:
-            continue
-        seconds = 60 * arguments.minutes
-        network, weak, about = train_for(seconds, RUNGS[name], seed, normalize(training))
-        pictures = denormalize(predict(network, PICTURES))
-        with_guide = denormalize(predict(guided(network, weak, 2), PICTURES))
-        loss = float(loss_by_noise_level(network, normalize(held_out[:250])).mean())
-        row = {"rung": name, "seed": seed, **about, "held-out loss": loss}
-        row |= compare(pictures, held_out)
-        for kind, drawn in {"alone": pictures, "guided by 2": with_guide}.items():
-            distance = frechet_distance(classifier_features(drawn), reference)
+
+    def measure(setting):
+        rung, seed = RUNGS[setting["rung"]], setting["seed"]
+        network, weak, row = train_for(60 * arguments.minutes, rung, seed, core.normalize(training))
+        pictures = core.denormalize(core.predict(network, PICTURES))
+        drawn = {"alone": pictures}
+        drawn["guided by 2"] = core.denormalize(
+            core.predict(core.guided(network, weak, 2), PICTURES)
+        )
+        for kind, images in drawn.items():
+            distance = frechet_distance(classifier_features(images), reference)
             row[f"{kind}, to the training cars"] = distance
-        strips = [np.asarray(Image.open(sheet))] if rows else []
-        rows.append(row)
-        write_results("ladder", rows, arguments.results)
+        row["held-out loss"] = float(
+            loss_by_noise_level(network, core.normalize(held_out[:250])).mean()
+        )
+        row |= compare(pictures, held_out)
+        strips = [np.asarray(Image.open(sheet))] if sheet.exists() else []
         strips.append(np.concatenate(pictures[:10], axis=1))
         Image.fromarray(np.concatenate(strips)).save(sheet, optimize=True)
+        return row
+
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    settings = [{"rung": name, "seed": arguments.seed} for name in arguments.what]
+    add_rows("ladder", settings, measure, arguments.results)
 
 
 if __name__ == "__main__":

@@ -160,19 +160,19 @@ def about_rounds(reports: list[dict], arguments) -> dict:
 
 
 OPTIONS = {
-    "peer_python": {"default": sys.executable, "help": "has torch and diffusers"},
+    "peer_python": sys.executable,
     "only": {"action": "append", "help": "this contestant; may be given again"},
-    "rounds": {"type": int, "default": 5},
-    "images": {"type": int, "default": 1280, "help": "training images a round"},
-    "minutes": {"type": float, "default": 30, "help": "CPU minutes of training"},
-    "pictures": {"type": int, "default": 5000, "help": "drawn to measure quality"},
-    "scratch": {"type": Path, "default": Path("_build/peers")},
+    "rounds": 5,
+    "images": 1280,
+    "minutes": 30.0,
+    "pictures": 5000,
+    "scratch": Path("_build/peers"),
 }
 
 
 def main() -> None:
     benches = {"training": training, "drawing": drawing, "quality": quality}
-    run_benches(benches, __doc__, part="only", **OPTIONS)
+    run_benches(benches, __doc__, **OPTIONS)
 
 
 if __name__ == "__main__":
