@@ -70,4 +70,4 @@ def answer(policy: str, file: str) -> dict:
 
 
 if __name__ == "__main__":
-    run_benches({"precision": precision}, __doc__, torch_python=sys.executable)
+    run_benches([precision], __doc__, torch_python=sys.executable)

@@ -57,10 +57,8 @@ def main() -> None:
 
 
 def draw(about, n):
-    schedule = core.linear_schedule(about["steps"])
-    return core.denormalize(
-        core.predict(network(about), schedule=schedule, noise=core.gaussian_noise(n))
-    )
+    drawn = core.predict(network(about), n, core.linear_schedule(about["steps"]))
+    return core.denormalize(drawn)
 
 
 @cache
@@ -68,9 +66,7 @@ def narrower():
     """Return a network of half the width that saw the cars as often as the guide did."""
     keras.utils.set_random_seed(0)
     model = core.make_model(widths=(16, 32, 64))
-    core.train(
-        model, core.normalize(core.load_cars()), epochs=int(GUIDE.removeprefix("small-epoch-"))
-    )
+    core.train(model, core.normalize(core.load_cars()), epochs=int(GUIDE[-3:]))
     return model
 
 

@@ -1,4 +1,4 @@
-"""The contestants on Keras and TensorFlow; bench/peers.py and bench/growth.py start them.
+"""The contestants on Keras and TensorFlow; bench/peers.py starts them.
 
 "article" is the network of the article "Diffusion Model from Scratch" (tree.rocks), written anew:
 two convolutions a block, one of them multiplied by the time; max-pooling down, nearest up-sampling,

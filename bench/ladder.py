@@ -109,17 +109,12 @@ def main() -> None:
     def measure(setting):
         rung, seed = RUNGS[setting["rung"]], setting["seed"]
         network, weak, row = train_for(60 * arguments.minutes, rung, seed, core.normalize(training))
-        pictures = core.denormalize(core.predict(network, PICTURES))
-        drawn = {"alone": pictures}
-        drawn["guided by 2"] = core.denormalize(
-            core.predict(core.guided(network, weak, 2), PICTURES)
-        )
-        for kind, images in drawn.items():
-            distance = frechet_distance(classifier_features(images), reference)
+        for kind, w in (("guided by 2", 2), ("alone", 1)):
+            pictures = core.denormalize(core.predict(core.guided(network, weak, w), PICTURES))
+            distance = frechet_distance(classifier_features(pictures), reference)
             row[f"{kind}, to the training cars"] = distance
-        row["held-out loss"] = float(
-            loss_by_noise_level(network, core.normalize(held_out[:250])).mean()
-        )
+        loss = loss_by_noise_level(network, core.normalize(held_out[:250]))
+        row["held-out loss"] = float(loss.mean())
         row |= compare(pictures, held_out)
         strips = [np.asarray(Image.open(sheet))] if sheet.exists() else []
         strips.append(np.concatenate(pictures[:10], axis=1))

@@ -61,8 +61,9 @@ def read_arguments(description: str, known: Iterable[str] = (), **options) -> ar
     return arguments
 
 
-def run_benches(benches: dict[str, Callable], description: str, **options) -> None:
+def run_benches(benches: Iterable[Callable], description: str, **options) -> None:
     """Run what the command line names, each bench with the arguments; see `read_arguments`."""
-    arguments = read_arguments(description, benches, **options)
+    by_name = {bench.__name__: bench for bench in benches}
+    arguments = read_arguments(description, by_name, **options)
     for what in arguments.what:
-        benches[what](arguments)
+        by_name[what](arguments)

@@ -11,9 +11,9 @@ import sys
 
 import keras_peers
 import numpy as np
-import peers
 import pytest
 from process import run_child
+from recording import read_arguments
 
 from diffusion_core import make_model
 
@@ -49,9 +49,9 @@ def test_ddim_starts_where_its_page_does_and_draws_what_the_noise_points_from():
 
 
 def test_a_part_does_not_replace_the_whole(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["peers.py", "training", "--only", "ours"])
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--only", "ours"])
     with pytest.raises(SystemExit):
-        peers.main()
+        read_arguments("", only={"action": "append"})
     assert "name another folder by --results" in capsys.readouterr().err
 
 
