@@ -55,7 +55,7 @@ OPERATIONS_A_STEP = 3  # in passes through the network: one forward, and back tw
 
 def training(arguments) -> None:
     """Time training steps, and hold them against the machine's matrix products."""
-    makers = chosen(KERAS | TORCH, arguments)
+    makers = KERAS | TORCH
     calls = [("numpy", "matrix_product_rate('numpy')"), ("torch", "matrix_product_rate('torch')")]
     calls += [(name, f"train_some({make}, {arguments.images})") for name, make in makers.items()]
     numpy_rate, torch_rate, *reports = in_turns(calls, arguments)
@@ -83,9 +83,8 @@ def training_row(name: str, found: dict) -> dict:
 
 def drawing(arguments) -> None:
     """Time drawing in 16 steps, from the start of the process and again."""
-    makers = chosen(DRAWERS, arguments)
-    asked = [(name, pictures) for name in makers for pictures in PICTURES]
-    calls = [(name, f"draw_some({makers[name]}, {pictures})") for name, pictures in asked]
+    asked = [(name, pictures) for name in DRAWERS for pictures in PICTURES]
+    calls = [(name, f"draw_some({DRAWERS[name]}, {pictures})") for name, pictures in asked]
     reports = in_turns(calls, arguments)
     rows = [
         {
@@ -98,8 +97,7 @@ def drawing(arguments) -> None:
         }
         for (name, pictures), found in zip(asked, reports, strict=True)
     ]
-    about = about_rounds(reports, arguments)
-    write_results("peers-drawing", rows, arguments.results, **about)
+    write_results("peers-drawing", rows, arguments.results, **about_rounds(reports, arguments))
 
 
 def quality(arguments) -> None:
@@ -112,18 +110,17 @@ def quality(arguments) -> None:
     # keras.io's example measures its training pictures once, before it trains.
     measured = cars.mean((0, 1, 2)).tolist(), cars.std((0, 1, 2)).tolist()
     makers = {**KERAS, **TORCH, "training cars": "training_cars()", "ddim": f"ddim(*{measured})"}
-    for name, make in chosen({name: makers[name] for name in JUDGED}, arguments).items():
+    for name in JUDGED:
         most = ARTICLES_PICTURES if name == "article" else arguments.pictures
         minutes = 0 if name == "training cars" else arguments.minutes
         asked = {"minutes": minutes, "seed": SEED, "pictures": min(most, arguments.pictures)}
-        # Read every time, since another process may have added its own contestant meanwhile.
-        if holds(read_results("peers-quality", arguments.results)["rows"], name, asked):
+        saved = read_results("peers-quality", arguments.results)
+        if any({"what": name, **asked}.items() <= row.items() for row in saved["rows"]):
             continue
-        call = f"train_and_draw({make}, {name!r}, {scratch!r}, {minutes}, {asked['pictures']})"
-        found = child(name, call, arguments)
+        what = f"{makers[name]}, {name!r}, {scratch!r}, {minutes}, {asked['pictures']}"
+        found = child(name, f"train_and_draw({what})", arguments)
         asked |= {"steps": found["steps"], "training images": found["images"]}
         asked["training seconds"] = round(found["train_seconds"], 1)
-        saved = read_results("peers-quality", arguments.results)
         rows = saved["rows"] + [
             {"what": name, "weights": weights, **asked, **compare(np.load(path), held_out)}
             for weights, path in found["drawn"].items()
@@ -150,15 +147,6 @@ def memory(arguments) -> None:
         rows.append({"what": what, "images at once": n, "peak, MB": peak})
     about = {"backend": "tensorflow", "precision": "float32", "steps": WARM_UP}
     write_results("memory", rows, arguments.results, **about)
-
-
-def chosen(makers: dict[str, str], arguments) -> dict[str, str]:
-    return {name: makers[name] for name in makers if name in (arguments.only or makers)}
-
-
-def holds(rows: list[dict], name: str, asked: dict) -> bool:
-    """Return whether the rows hold this contestant after the same budget already."""
-    return any({"what": name, **asked}.items() <= row.items() for row in rows)
 
 
 def in_turns(calls: list[tuple[str, str]], arguments) -> list[dict]:
@@ -190,15 +178,6 @@ def about_rounds(reports: list[dict], arguments) -> dict:
 
 
 if __name__ == "__main__":
-    benches = (training, drawing, quality, size, memory)
-    run_benches(
-        benches,
-        __doc__,
-        peer_python=sys.executable,
-        only={"action": "append", "help": "this contestant; may be given again"},
-        rounds=5,
-        images=1280,
-        minutes=30.0,
-        pictures=5000,
-        scratch=Path("_build/peers"),
-    )
+    options = {"rounds": 5, "images": 1280, "minutes": 30.0, "pictures": 5000}
+    options |= {"peer_python": sys.executable, "scratch": Path("_build/peers")}
+    run_benches((training, drawing, quality, size, memory), __doc__, **options)

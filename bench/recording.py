@@ -56,8 +56,6 @@ def read_arguments(description: str, known: Iterable[str] = (), **options) -> ar
     # argparse's own `choices` refuses to be given none.
     if strangers := set(arguments.what) - set(known):
         parser.error(f"there is no {', '.join(strangers)}; expected some of {', '.join(known)}.")
-    if getattr(arguments, "only", None) and arguments.results.resolve() == RESULTS.resolve():
-        parser.error("a part would replace the whole results; name another folder by --results.")
     return arguments
 
 
