@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from helpers import assert_same, precision, values
 
-from diffusion_core import linear_schedule, train, training
-from diffusion_core.model import load_weights_dir
+from diffusion_core import linear_schedule, load_pretrained, train, training
 from diffusion_core.runs import files, states
 from diffusion_core.runs.files import FolderLock
 
@@ -450,7 +449,7 @@ def test_a_callback_may_end_the_run(tiny, go, folder, capsys, end, error):
         go(3, network, callback=lambda epoch, *_: epoch == 2 and end())
     assert newest(folder).name == "state-000002-000000004.safetensors"
     assert "Stopped at step 4; saved as " in capsys.readouterr().out
-    assert_same(network.weights, load_weights_dir(folder).weights)
+    assert_same(network.weights, load_pretrained(folder).weights)
     tensors, _ = states.read(newest(folder))
     plain = [tensors[f"weights/{variable.path}"] for variable in network.weights]
     assert not all(map(np.array_equal, values(network.weights), plain))

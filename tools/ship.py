@@ -35,7 +35,7 @@ def main(weights_dir: Path, stand_in: bool) -> None:
     """Write every shipped file; the stand-in sheet, which is large, only if asked."""
     about = states.read_about(states.find_latest(weights_dir))
     history = about["history"]
-    network = model.load_weights_dir(weights_dir)
+    network = model.load_pretrained(weights_dir)
     states.export(network, PRETRAINED / "small.safetensors")
     for name in (f"epoch-{epoch:03d}.safetensors" for epoch in EARLIER_EPOCHS):
         shutil.copyfile(weights_dir / name, PRETRAINED / f"small-{name}")
