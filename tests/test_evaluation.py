@@ -106,11 +106,6 @@ def test_clouds_that_cannot_be_compared_are_refused(measure, rows, columns, comp
         measure(CLOUD[:rows], OTHER[:, :columns])
 
 
-def test_too_few_pictures_and_too_few_cars_are_refused():
-    with pytest.raises(ValueError, match="n is 999; expected a whole number from 1000"):
-        evaluate(make_model(), n=999)
-
-
 # --- copies -------------------------------------------------------------------------------------
 
 
