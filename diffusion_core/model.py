@@ -99,8 +99,8 @@ def make_model(
 def take_step(image, noise_level, next_noise_level, direction):
     """Return the next image, of a network's inputs and its direction `d`: the residual step.
 
-    In float32 even where `d` is in half precision: rounding the picture would lose a part of every
-    small step.
+    The images and `d` are `(n, height, width, channels)`, the levels `(n, 1)`. In float32, even
+    where `d` is in half precision: rounding the picture would lose a part of every small step.
     """
     step_size = ops.reshape(noise_level - next_noise_level, (-1, 1, 1, 1))
     return image + step_size * direction
