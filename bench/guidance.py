@@ -75,10 +75,8 @@ def network(about):
     model, (weak, w) = core.load_pretrained(), (about["weak"], about["w"])
     if weak == "none":
         return model
-    if weak in MADE:
-        weak = MADE[weak]()
-    else:
-        weak = core.load_pretrained(f"small-epoch-{weak.removeprefix('epoch '):0>3}")
+    saved = f"small-epoch-{weak.removeprefix('epoch '):0>3}"
+    weak = MADE[weak]() if weak in MADE else core.load_pretrained(saved)
     inside = core.guided(model, weak, w)
     low, high = about["levels"]
     if (low, high) == (0, 1):
