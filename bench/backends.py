@@ -30,7 +30,7 @@ PICTURES, STEPS, BATCH_SIZE = 16, 3, 16
 
 def precision(arguments) -> None:
     """Hold every backend and precision against the first."""
-    rows = []
+    rows, reference = [], {}
     for name, (backend, policy) in RUNS.items():
         python = arguments.torch_python if backend == "torch" else sys.executable
         with tempfile.TemporaryDirectory() as folder:
@@ -40,15 +40,11 @@ def precision(arguments) -> None:
             version = run_child(python, "backends", call, environment)["version"]
             with np.load(file) as answers:
                 found = dict(answers)
-        if not rows:
-            reference = found
-        differences = {
-            quantity: f"{np.abs(found[quantity] - right).max():.1e}"
-            if quantity in found
-            else "not trained"
-            for quantity, right in reference.items()
-        }
-        rows.append({"what": name, "version": version, **differences})
+        reference = reference or found
+        row = {"what": name, "version": version} | dict.fromkeys(reference, "not trained")
+        for quantity, values in found.items():
+            row[quantity] = f"{np.abs(values - reference[quantity]).max():.1e}"
+        rows.append(row)
     about = {"pictures": PICTURES, "training_steps": STEPS, "batch_size": BATCH_SIZE, "seed": SEED}
     write_results("backends", rows, arguments.results, **about)
 
@@ -74,5 +70,4 @@ def answer(policy: str, file: str) -> dict:
 
 
 if __name__ == "__main__":
-    torch = {"default": sys.executable, "help": "has PyTorch and this package"}
-    run_benches({"precision": precision}, __doc__, torch_python=torch)
+    run_benches([precision], __doc__, torch_python=sys.executable)

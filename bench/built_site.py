@@ -48,4 +48,4 @@ def browser(arguments) -> None:
 
 
 if __name__ == "__main__":
-    run_benches({"browser": browser}, __doc__)
+    run_benches([browser], __doc__)

@@ -7,13 +7,11 @@ for cars drawn alone and guided; numbers the groups of training cars that are co
 and compares how often each group is drawn with its share of the data. Writes results/copies.json.
 """
 
-import argparse
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
-from recording import RESULTS, write_results
+from recording import read_arguments, write_results
 
 from diffusion_core import denormalize, guided, load_cars, load_pretrained, predict
 from diffusion_core.sources.copies import COPY, copying, groups
@@ -35,50 +33,46 @@ def shifted(car, random):
 def jpeg(car, random):
     file = io.BytesIO()
     Image.fromarray(car).save(file, "JPEG", quality=50)
-    return np.asarray(Image.open(file))
+    return Image.open(file)
 
 
 def enlarged(car, random):
     side = random.integers(24, 31)
     top, left = random.integers(0, 33 - side, size=2)
     part = Image.fromarray(car[top : top + side, left : left + side])
-    return np.asarray(part.resize((32, 32), Image.Resampling.BICUBIC))
+    return part.resize((32, 32), Image.Resampling.BICUBIC)
+
+
+def turned(car, random):
+    return Image.fromarray(car).rotate(random.choice([-5, 5]), Image.Resampling.BICUBIC)
 
 
 ALTERATIONS = {
     "unchanged": lambda car, random: car,
     "mirrored": lambda car, random: car[:, ::-1],
     "shifted by 1 to 3 pixels": shifted,
-    "brightness ±15%": lambda car, random: whole(car * random.uniform(0.85, 1.15)),
-    "contrast ±15%": lambda car, random: whole(
+    "brightness ±15%": lambda car, random: car * random.uniform(0.85, 1.15),
+    "contrast ±15%": lambda car, random: (
         (car - car.mean()) * random.uniform(0.85, 1.15) + car.mean()
     ),
-    "colours shifted by up to 25 levels": lambda car, random: whole(
-        car + random.uniform(-25, 25, 3)
-    ),
-    "noise of 8 levels": lambda car, random: whole(car + random.normal(0, 8, car.shape)),
-    "blurred": lambda car, random: np.asarray(
-        Image.fromarray(car).filter(ImageFilter.GaussianBlur(1))
-    ),
+    "colours shifted by up to 25 levels": lambda car, random: car + random.uniform(-25, 25, 3),
+    "noise of 8 levels": lambda car, random: car + random.normal(0, 8, car.shape),
+    "blurred": lambda car, random: Image.fromarray(car).filter(ImageFilter.GaussianBlur(1)),
     "JPEG, quality 50": jpeg,
     "cropped to 24 to 30 pixels and enlarged": enlarged,
-    "turned by 5 degrees": lambda car, random: np.asarray(
-        Image.fromarray(car).rotate(random.choice([-5, 5]), Image.Resampling.BICUBIC)
-    ),
+    "turned by 5 degrees": turned,
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    options = parser.parse_args()
+    options = read_arguments(__doc__, pictures=5000)
     training, held_out = load_cars(), load_cars("test")
     rows = []
     for kind, alter in ALTERATIONS.items():
         random = np.random.default_rng(0)
         planted = random.choice(len(training), PLANTED, replace=False)
-        found = copying(np.stack([alter(training[car], random) for car in planted]), training)
+        altered = [whole(alter(training[car], random)) for car in planted]
+        found = copying(np.stack(altered), training)
         right = found["copied"] & (found["nearest"] == planted)
         rows.append({"copies": kind, "planted": PLANTED, "found": float(found["copied"].mean())})
         rows[-1] |= {"the car itself": float(right.mean())}

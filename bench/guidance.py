@@ -9,28 +9,14 @@ already there are left out. The held-out cars have the last word, once, by
 `python -m diffusion_core evaluate --guidance W`.
 """
 
-import argparse
 from functools import cache
 from itertools import count
-from pathlib import Path
-from unittest import mock
 
 import keras
 from keras import layers
-from recording import RESULTS, read_results, write_results
+from recording import add_rows, read_arguments
 
-from diffusion_core import (
-    denormalize,
-    gaussian_noise,
-    guided,
-    linear_schedule,
-    load_cars,
-    load_pretrained,
-    make_model,
-    normalize,
-    predict,
-    train,
-)
+import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
 from diffusion_core.sources.features import COMPARED, classifier_features
 from diffusion_core.sources.measures import paired_difference, precision_recall
@@ -46,58 +32,52 @@ SETTINGS += [{**each, "steps": n} for each in ({"weak": "none", "w": 1}, OWN) fo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    options = parser.parse_args()
-    weights = weights_digest(load_pretrained())
-    saved = read_results("guidance", options.results)
-    rows = saved["rows"] if saved.get("network") == weights else []
-    training = load_cars()
-    cars, about_cars = classifier_features(training), {"training contrast": float(training.std())}
-    own = classifier_features(draw({"steps": 16, "levels": [0, 1], **OWN}, options.pictures))
-    for setting in SETTINGS:
-        about = {"steps": 16, "levels": [0, 1], **setting, "pictures": options.pictures, "seed": 0}
-        if any(about.items() <= row.items() for row in rows):
-            continue
-        pictures = draw(about, options.pictures)
+    arguments = read_arguments(__doc__, pictures=1000)
+    training, n = core.load_cars(), arguments.pictures
+    cars = classifier_features(training)
+    usual = {"steps": 16, "levels": [0, 1]}
+    own = classifier_features(draw(usual | OWN, n))
+
+    def measure(about):
+        pictures = draw(about, n)
         features = classifier_features(pictures)
         difference, *interval = paired_difference(frechet_distance, features, own, cars)
-        measured = {
+        return {
             "frechet distance": frechet_distance(features, cars),
             "further than the package's own": difference,
             "interval": interval,
             "contrast": float(pictures.std()),
             **precision_recall(features[:COMPARED], cars[:COMPARED]),
         }
-        rows.append(about | measured)
-        write_results("guidance", rows, options.results, network=weights, **about_cars)
+
+    settings = [{**usual, **setting, "pictures": n, "seed": 0} for setting in SETTINGS]
+    about = {"network": weights_digest(core.load_pretrained())}
+    about["training contrast"] = float(training.std())
+    add_rows("guidance", settings, measure, arguments.results, **about)
 
 
 def draw(about, n):
-    schedule = linear_schedule(about["steps"])
-    return denormalize(predict(network(about), schedule=schedule, noise=gaussian_noise(n)))
+    drawn = core.predict(network(about), n, core.linear_schedule(about["steps"]))
+    return core.denormalize(drawn)
 
 
 @cache
 def narrower():
     """Return a network of half the width that saw the cars as often as the guide did."""
     keras.utils.set_random_seed(0)
-    model = make_model(widths=(16, 32, 64))
-    train(model, normalize(load_cars()), epochs=int(GUIDE.removeprefix("small-epoch-")))
+    model = core.make_model(widths=(16, 32, 64))
+    core.train(model, core.normalize(core.load_cars()), epochs=int(GUIDE[-3:]))
     return model
 
 
 def network(about):
     """Return the network that draws in a row."""
-    model, (weak, w) = load_pretrained(), (about["weak"], about["w"])
+    model, (weak, w) = core.load_pretrained(), (about["weak"], about["w"])
     if weak == "none":
         return model
-    if weak in MADE:
-        weak = MADE[weak]()
-    else:
-        weak = load_pretrained(f"small-epoch-{weak.removeprefix('epoch '):0>3}")
-    inside = guided(model, weak, w)
+    saved = f"small-epoch-{weak.removeprefix('epoch '):0>3}"
+    weak = MADE[weak]() if weak in MADE else core.load_pretrained(saved)
+    inside = core.guided(model, weak, w)
     low, high = about["levels"]
     if (low, high) == (0, 1):
         return inside
@@ -119,17 +99,15 @@ class AlwaysDropout(layers.Layer):
 
 def with_dropout(share=0.1):
     """Return the shipped network with a share of the values left out in every block."""
-    plain, seeds = layers.Conv2D, count()
+    model, seeds = core.load_pretrained(), count()
 
-    def convolution(width, size, **options):
-        made = plain(width, size, **options)
-        if not options["name"].endswith("conv_2"):
-            return made
-        return lambda x: made(AlwaysDropout(share, next(seeds))(x))
+    def call(layer, x, *more, **options):
+        if layer.name.endswith("conv_2"):
+            x = AlwaysDropout(share, next(seeds))(x)
+        return layer(x, *more, **options)
 
-    with mock.patch.object(layers, "Conv2D", convolution):
-        spoilt = make_model()
-    for variable, value in zip(spoilt.trainable_variables, load_pretrained().weights, strict=True):
+    spoilt = keras.models.clone_model(model, call_function=call)
+    for variable, value in zip(spoilt.trainable_variables, model.weights, strict=True):
         variable.assign(value)
     return spoilt
 

@@ -1,4 +1,4 @@
-"""The contestants on Keras and TensorFlow; bench/peers.py and bench/growth.py start them.
+"""The contestants on Keras and TensorFlow; bench/peers.py starts them.
 
 "article" is the network of the article "Diffusion Model from Scratch" (tree.rocks), written anew:
 two convolutions a block, one of them multiplied by the time; max-pooling down, nearest up-sampling,
@@ -229,13 +229,11 @@ def draw_by_predict(at_once=sampling.BATCH_SIZE):
 def draw_by_model_predict():
     """The same network called as the article calls its own: `model.predict` for every step."""
     model = core.make_model()
-    levels = core.linear_schedule(STEPS).noise
 
-    def draw(pictures):
-        images = core.gaussian_noise(pictures)
-        for level, next_level in pairwise(levels):
-            both = [np.full((pictures, 1), a, np.float32) for a in (level, next_level)]
-            images = model.predict([images, *both], verbose=0)
-        return images
+    def draw(n):
+        x = core.gaussian_noise(n)
+        for levels in pairwise(core.linear_schedule(STEPS).noise):
+            x = model.predict([x, *(np.full((n, 1), a, "f4") for a in levels)], verbose=0)
+        return x
 
     return draw

@@ -1,15 +1,19 @@
-"""Compare our network with its peers: training speed, drawing, and quality after equal CPU time.
+"""Compare our network with its peers, and with itself at other sizes.
 
     python bench/peers.py --peer-python PYTHON                  # everything
     python bench/peers.py training drawing --peer-python PYTHON --rounds 3
     python bench/peers.py quality --peer-python PYTHON --minutes 30 --scratch FOLDER
+    python bench/peers.py size memory                           # ours alone: needs no PYTHON
 
 PYTHON is the interpreter of an environment with bench/requirements.txt. keras_peers.py and
 torch_peers.py say who the contestants are. Each runs in a process of its own, several rounds in
-turns, and medians are written to results/peers-training.json, peers-drawing.json and
-peers-quality.json. `quality` is one round, needs CIFAR-10, and passes over contestants that its
-results file holds already. There all start from the same noise, and each keeps its own recipe: ours
-and diffusers flip the pictures, the article and keras.io's example do not. Compiling counts.
+turns, and medians are written: of training steps, also with other batches, pictures and widths, to
+results/peers-training.json and growth.json, of drawing to peers-drawing.json. memory.json holds the
+most that a process holds; its first row is what the libraries hold before anything is computed.
+`quality`, to peers-quality.json, is one round of training for equal CPU time. It needs CIFAR-10,
+and passes over contestants that its results file holds already. There all start from the same
+noise, and each keeps its own recipe: ours and diffusers flip the pictures, the article and
+keras.io's example do not. Compiling counts.
 """
 
 import statistics
@@ -17,7 +21,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from process import SEED, run_child
+from process import SEED, WARM_UP, run_child
 from recording import read_results, run_benches, write_results
 
 from diffusion_core import gaussian_noise, load_cars, normalize
@@ -40,12 +44,18 @@ DRAWERS = {
 JUDGED = ("training cars", "ours", "article", "ddim", "diffusers")
 PICTURES = (25, 1000)  # to draw
 ARTICLES_PICTURES = 1000  # it draws slowly
+SIZES = [{"batch": batch} for batch in (16, 32, 64, 128, 256)]
+SIZES += [{"size": 64}, {"widths": (16, 32, 64)}, {"widths": (64, 128, 256)}]
+HELD = [("nothing yet", 0, "{}")]
+# The warm-up is all that is trained.
+HELD += [("training", n, f"train_some(ours(batch={n}), 0)") for n in (16, 64, 128)]
+HELD += [("drawing", n, f"draw_some(draw_by_predict({n}), {n})") for n in (25, 100, 400)]
 OPERATIONS_A_STEP = 3  # in passes through the network: one forward, and back twice as much
 
 
 def training(arguments) -> None:
     """Time training steps, and hold them against the machine's matrix products."""
-    makers = chosen(KERAS | TORCH, arguments)
+    makers = KERAS | TORCH
     calls = [("numpy", "matrix_product_rate('numpy')"), ("torch", "matrix_product_rate('torch')")]
     calls += [(name, f"train_some({make}, {arguments.images})") for name, make in makers.items()]
     numpy_rate, torch_rate, *reports = in_turns(calls, arguments)
@@ -73,9 +83,8 @@ def training_row(name: str, found: dict) -> dict:
 
 def drawing(arguments) -> None:
     """Time drawing in 16 steps, from the start of the process and again."""
-    makers = chosen(DRAWERS, arguments)
-    asked = [(name, pictures) for name in makers for pictures in PICTURES]
-    calls = [(name, f"draw_some({makers[name]}, {pictures})") for name, pictures in asked]
+    asked = [(name, pictures) for name in DRAWERS for pictures in PICTURES]
+    calls = [(name, f"draw_some({DRAWERS[name]}, {pictures})") for name, pictures in asked]
     reports = in_turns(calls, arguments)
     rows = [
         {
@@ -88,8 +97,7 @@ def drawing(arguments) -> None:
         }
         for (name, pictures), found in zip(asked, reports, strict=True)
     ]
-    about = about_rounds(reports, arguments)
-    write_results("peers-drawing", rows, arguments.results, **about)
+    write_results("peers-drawing", rows, arguments.results, **about_rounds(reports, arguments))
 
 
 def quality(arguments) -> None:
@@ -102,18 +110,17 @@ def quality(arguments) -> None:
     # keras.io's example measures its training pictures once, before it trains.
     measured = cars.mean((0, 1, 2)).tolist(), cars.std((0, 1, 2)).tolist()
     makers = {**KERAS, **TORCH, "training cars": "training_cars()", "ddim": f"ddim(*{measured})"}
-    for name, make in chosen({name: makers[name] for name in JUDGED}, arguments).items():
+    for name in JUDGED:
         most = ARTICLES_PICTURES if name == "article" else arguments.pictures
         minutes = 0 if name == "training cars" else arguments.minutes
         asked = {"minutes": minutes, "seed": SEED, "pictures": min(most, arguments.pictures)}
-        # Read every time, since another process may have added its own contestant meanwhile.
-        if holds(read_results("peers-quality", arguments.results)["rows"], name, asked):
+        saved = read_results("peers-quality", arguments.results)
+        if any({"what": name, **asked}.items() <= row.items() for row in saved["rows"]):
             continue
-        call = f"train_and_draw({make}, {name!r}, {scratch!r}, {minutes}, {asked['pictures']})"
-        found = child(name, call, arguments)
+        what = f"{makers[name]}, {name!r}, {scratch!r}, {minutes}, {asked['pictures']}"
+        found = child(name, f"train_and_draw({what})", arguments)
         asked |= {"steps": found["steps"], "training images": found["images"]}
         asked["training seconds"] = round(found["train_seconds"], 1)
-        saved = read_results("peers-quality", arguments.results)
         rows = saved["rows"] + [
             {"what": name, "weights": weights, **asked, **compare(np.load(path), held_out)}
             for weights, path in found["drawn"].items()
@@ -122,13 +129,24 @@ def quality(arguments) -> None:
         write_results("peers-quality", rows, arguments.results, versions=versions)
 
 
-def chosen(makers: dict[str, str], arguments) -> dict[str, str]:
-    return {name: makers[name] for name in makers if name in (arguments.only or makers)}
+def size(arguments) -> None:
+    """Time training and its peak memory, changing one of batch, picture and widths at a time."""
+    calls = [("ours", f"train_some(ours(**{each}), {arguments.images})") for each in SIZES]
+    rows = []
+    for each, found in zip(SIZES, in_turns(calls, arguments), strict=True):
+        widths = "/".join(map(str, each.get("widths", (32, 64, 128))))
+        rows.append({"what": "ours", "widths": widths, **training_row("ours", found)})
+    write_results("growth", rows, arguments.results, rounds=arguments.rounds, seed=SEED)
 
 
-def holds(rows: list[dict], name: str, asked: dict) -> bool:
-    """Return whether the rows hold this contestant after the same budget already."""
-    return any({"what": name, **asked}.items() <= row.items() for row in rows)
+def memory(arguments) -> None:
+    """Note the peak memory of training and of drawing so many images at once."""
+    rows = []
+    for what, n, call in HELD:
+        peak = round(child("ours", call, arguments)["peak_megabytes"])
+        rows.append({"what": what, "images at once": n, "peak, MB": peak})
+    about = {"backend": "tensorflow", "precision": "float32", "steps": WARM_UP}
+    write_results("memory", rows, arguments.results, **about)
 
 
 def in_turns(calls: list[tuple[str, str]], arguments) -> list[dict]:
@@ -159,21 +177,7 @@ def about_rounds(reports: list[dict], arguments) -> dict:
     return {"rounds": arguments.rounds, "seed": SEED, "versions": versions}
 
 
-OPTIONS = {
-    "peer_python": {"default": sys.executable, "help": "has torch and diffusers"},
-    "only": {"action": "append", "help": "this contestant; may be given again"},
-    "rounds": {"type": int, "default": 5},
-    "images": {"type": int, "default": 1280, "help": "training images a round"},
-    "minutes": {"type": float, "default": 30, "help": "CPU minutes of training"},
-    "pictures": {"type": int, "default": 5000, "help": "drawn to measure quality"},
-    "scratch": {"type": Path, "default": Path("_build/peers")},
-}
-
-
-def main() -> None:
-    benches = {"training": training, "drawing": drawing, "quality": quality}
-    run_benches(benches, __doc__, part="only", **OPTIONS)
-
-
 if __name__ == "__main__":
-    main()
+    options = {"rounds": 5, "images": 1280, "minutes": 30.0, "pictures": 5000}
+    options |= {"peer_python": sys.executable, "scratch": Path("_build/peers")}
+    run_benches((training, drawing, quality, size, memory), __doc__, **options)

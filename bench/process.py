@@ -128,17 +128,16 @@ def train_and_draw(
 
 def train_for(contestant: Contestant, cars: np.ndarray, cpu_seconds: float) -> int:
     """Train in epochs until this process has used so much CPU time; return the steps taken."""
-    start = time.process_time()
-    steps = epoch = 0
-    while True:
-        epoch += 1
-        order = np.random.default_rng([SEED, 0, epoch]).permutation(len(cars))
-        for first in range(0, len(cars) - contestant.batch + 1, contestant.batch):
-            used = time.process_time() - start
-            if used >= cpu_seconds:
-                return steps
-            contestant.train(cars[order[first : first + contestant.batch]], used / cpu_seconds)
-            steps += 1
+    start, steps, batch = time.process_time(), 0, contestant.batch
+    in_an_epoch = len(cars) // batch
+    while (used := time.process_time() - start) < cpu_seconds:
+        epoch, place = divmod(steps, in_an_epoch)
+        if place == 0:
+            order = np.random.default_rng([SEED, 0, 1 + epoch]).permutation(len(cars))
+        images = cars[order[place * batch : (place + 1) * batch]]
+        contestant.train(images, used / cpu_seconds)
+        steps += 1
+    return steps
 
 
 def in_batches(draw: Callable[[np.ndarray], np.ndarray], noise: np.ndarray) -> np.ndarray:

@@ -27,30 +27,41 @@ def read_results(name: str, folder: Path = RESULTS) -> dict:
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
-def read_arguments(
-    known: Iterable[str], description: str, part: str | None = None, **options: dict
-) -> argparse.Namespace:
+def add_rows(name: str, settings: Iterable[dict], measure: Callable, folder: Path, **about) -> None:
+    """Add `setting | measure(setting)` to NAME.json for each setting that has no row there yet.
+
+    So a command that takes hours can be stopped and started again. Rows of anything else than
+    what is said `about` them, such as another network, are dropped.
+    """
+    saved = read_results(name, folder)
+    rows = saved["rows"] if about.items() <= saved.items() else []
+    for setting in settings:
+        if not any(setting.items() <= row.items() for row in rows):
+            rows.append(setting | measure(setting))
+            write_results(name, rows, folder, **about)
+
+
+def read_arguments(description: str, known: Iterable[str] = (), **options) -> argparse.Namespace:
     """Return which of `known` the command line names, or all, as `what`; and the options.
 
-    The option `part` measures a part alone, and so needs a folder of its own. For each of the
-    `options` come the settings of `add_argument`.
+    An option is given by its default, whose type it has, or by the settings of `add_argument`.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("what", nargs="*", default=list(known), help=", ".join(known))
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    for name, settings in options.items():
+    for name, settings in {"results": RESULTS, **options}.items():
+        if not isinstance(settings, dict):
+            settings = {"type": type(settings), "default": settings, "help": f"{settings}"}
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     arguments = parser.parse_args()
     # argparse's own `choices` refuses to be given none.
     if strangers := set(arguments.what) - set(known):
         parser.error(f"there is no {', '.join(strangers)}; expected some of {', '.join(known)}.")
-    if part and getattr(arguments, part) and arguments.results.resolve() == RESULTS.resolve():
-        parser.error("a part would replace the whole results; name another folder by --results.")
     return arguments
 
 
-def run_benches(benches: dict[str, Callable], description: str, **options) -> None:
+def run_benches(benches: Iterable[Callable], description: str, **options) -> None:
     """Run what the command line names, each bench with the arguments; see `read_arguments`."""
-    arguments = read_arguments(benches, description, **options)
+    by_name = {bench.__name__: bench for bench in benches}
+    arguments = read_arguments(description, by_name, **options)
     for what in arguments.what:
-        benches[what](arguments)
+        by_name[what](arguments)

@@ -10,23 +10,13 @@ with 4, 8 and 16 calls on unevenly spaced levels. Rows go to results/samplers.js
 setting; those of this network that are already there are left out.
 """
 
-import argparse
 from functools import cache
-from pathlib import Path
+from itertools import product
 
 import numpy as np
-from recording import RESULTS, read_results, write_results
+from recording import add_rows, read_arguments
 
-from diffusion_core import (
-    Schedule,
-    denormalize,
-    gaussian_noise,
-    guided,
-    linear_schedule,
-    load_cars,
-    load_pretrained,
-    predict,
-)
+import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
 from diffusion_core.sources.features import classifier_features
 from diffusion_core.sources.measures import paired_difference
@@ -44,53 +34,47 @@ def shifted(steps, shift):
 
     Above 1 more of them are noisy, below 1 more are clean.
     """
-    even = linear_schedule(steps).noise
+    even = core.linear_schedule(steps).noise
     noise = shift * even / (shift * even + 1 - even)
-    return Schedule(signal=1 - noise, noise=noise)
+    return core.Schedule(signal=1 - noise, noise=noise)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--most", type=int, default=128, help="calls of the network at most (128)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder")
-    options = parser.parse_args()
-    strong, weak = load_pretrained(), load_pretrained(GUIDE)
-    weights = weights_digest(strong)
-    saved = read_results("samplers", options.results)
-    rows = saved["rows"] if saved.get("network") == weights else []
-    cars, noise = classifier_features(load_cars()), gaussian_noise(options.pictures)
+    guidance = {"type": float, "nargs": "+", "default": [1.0]}
+    arguments = read_arguments(__doc__, pictures=500, guidance=guidance, most=128)
+    strong, weak = core.load_pretrained(), core.load_pretrained(GUIDE)
+    cars, noise = classifier_features(core.load_cars()), core.gaussian_noise(arguments.pictures)
 
     def draw(guidance, rule, steps, shift=1.0):
-        model = guided(strong, weak, guidance)
-        return predict(model, schedule=shifted(steps, shift), noise=noise, sampler=rule)
+        model = core.guided(strong, weak, guidance)
+        return core.predict(model, schedule=shifted(steps, shift), noise=noise, sampler=rule)
 
     @cache  # for the rows of one guidance
     def fine_and_usual(guidance):
-        usual = classifier_features(denormalize(draw(guidance, "euler", 16)))
+        usual = classifier_features(core.denormalize(draw(guidance, "euler", 16)))
         return draw(guidance, "heun", 128), usual
 
-    for guidance in options.guidance:
-        for rule, calls, shift in [*CURVES, *LEVELS]:
-            # Of the rules that ask twice, 2 k - 1 calls come nearest from below.
-            steps = max(1, calls // 2) if rule in TWICE else calls
-            asked = 2 * steps - 1 if rule in TWICE else steps
-            about = {"rule": rule, "calls": asked, "steps": steps, "shift": shift}
-            about |= {"guidance": guidance, "pictures": options.pictures, "seed": 0}
-            if asked > options.most or any(about.items() <= row.items() for row in rows):
-                continue
-            images, (fine, usual) = draw(guidance, rule, steps, shift), fine_and_usual(guidance)
-            features = classifier_features(denormalize(images))
-            further, *interval = paired_difference(frechet_distance, features, usual, cars)
-            measured = {
-                "to the fine solution": float(np.abs(images - fine).mean()),
-                "frechet distance": frechet_distance(features, cars),
-                "further than 16 steps of Euler": further,
-                "interval": interval,
-            }
-            rows.append(about | measured)
-            write_results("samplers", rows, options.results, network=weights)
+    def measure(about):
+        images = draw(*(about[name] for name in ("guidance", "rule", "steps", "shift")))
+        features = classifier_features(core.denormalize(images))
+        fine, usual = fine_and_usual(about["guidance"])
+        further, *interval = paired_difference(frechet_distance, features, usual, cars)
+        return {
+            "to the fine solution": float(np.abs(images - fine).mean()),
+            "frechet distance": frechet_distance(features, cars),
+            "further than 16 steps of Euler": further,
+            "interval": interval,
+        }
+
+    settings = []
+    for guidance, (rule, calls, shift) in product(arguments.guidance, [*CURVES, *LEVELS]):
+        # Of the rules that ask twice, 2 k - 1 calls come nearest from below.
+        steps = max(1, calls // 2) if rule in TWICE else calls
+        about = {"rule": rule, "calls": 2 * steps - 1 if rule in TWICE else steps, "steps": steps}
+        about |= {"shift": shift, "guidance": guidance, "pictures": arguments.pictures, "seed": 0}
+        if about["calls"] <= arguments.most:
+            settings.append(about)
+    add_rows("samplers", settings, measure, arguments.results, network=weights_digest(strong))
 
 
 if __name__ == "__main__":

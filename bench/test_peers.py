@@ -11,7 +11,6 @@ import sys
 
 import keras_peers
 import numpy as np
-import peers
 import pytest
 from process import run_child
 
@@ -21,10 +20,8 @@ PEER_PYTHON = os.environ.get("PEER_PYTHON", sys.executable)
 
 
 def test_networks_are_as_large_as_said_and_pytorch_brings_no_keras():
-    ours = make_model()
-    twin = run_child(
-        PEER_PYTHON, "torch_peers", "sizes(twin()) | {'keras': 'keras' in sys.modules}"
-    )
+    ours, keras = make_model(), "{'keras': 'keras' in sys.modules}"
+    twin = run_child(PEER_PYTHON, "torch_peers", f"sizes(twin()) | {keras}")
     diffusers = run_child(PEER_PYTHON, "torch_peers", "sizes(diffusers())")
     operations = keras_peers.multiply_adds(ours)
     assert (twin["parameters"], twin["multiply_adds"]) == (ours.count_params(), operations)
@@ -46,13 +43,6 @@ def test_ddim_starts_where_its_page_does_and_draws_what_the_noise_points_from():
     np.testing.assert_allclose(keras_peers.draw_ddim(network, noise), clean, atol=1e-3)
     assert len(asked) == 16
     assert asked[0] == pytest.approx(1 - 0.02**2, abs=1e-5)
-
-
-def test_a_part_does_not_replace_the_whole(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["peers.py", "training", "--only", "ours"])
-    with pytest.raises(SystemExit):
-        peers.main()
-    assert "name another folder by --results" in capsys.readouterr().err
 
 
 def test_peak_memory_is_the_childs_own_and_a_failing_child_says_why():

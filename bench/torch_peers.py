@@ -26,10 +26,7 @@ WIDTHS = (32, 64, 128)
 
 
 class Norm(nn.Module):
-    """RMSNormalization of Keras over the channels of `(n, channels, height, width)`.
-
-    PyTorch's own normalizes the last axes alone.
-    """
+    """Keras' RMSNormalization over the channels, here axis 1; PyTorch's own takes the last axes."""
 
     def __init__(self, channels):
         super().__init__()
@@ -124,10 +121,7 @@ def twin(*, compiled=False) -> Contestant:
 
 
 def make_unet() -> UNet2DModel:
-    """Build the network of diffusers' example of unconditional training, for 32×32.
-
-    There the width is 128 with two layers a block and 32 groups.
-    """
+    """Build the network of diffusers' example, which has widths from 128 on and 32 groups."""
     return UNet2DModel(
         sample_size=32,
         layers_per_block=1,

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-_HOMES = {
+_MODULES = {
     "data": "denormalize load_cars load_images normalize",
     "schedule": "Schedule cosine_schedule ddpm_schedule linear_schedule",
     "forward": "forward_noise gaussian_noise",
@@ -17,8 +17,8 @@ _HOMES = {
     "sources.pretrained": "load_history",
     "runs.files": "default_weights_dir",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-__all__ = sorted(_HOME)
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
 
 
 def _check_keras():
@@ -39,9 +39,9 @@ _check_keras()
 
 def __getattr__(name):
     """Import a public name when it is first asked for: TensorFlow takes seconds to load."""
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_core.checks import ARRAY, PATH, brief, checked, whole
+from diffusion_core.checks import ARRAY, PATH, brief, checked, one_of, whole
 from diffusion_core.sources import cifar10
 
 
@@ -26,11 +26,7 @@ def LABEL(name, value):
         ) from None
 
 
-def SPLIT(name, value):
-    """The kind of the two halves of the data set."""
-    if not isinstance(value, str) or value not in cifar10.BATCH_FILES:
-        raise ValueError(f'{name} is {brief(value)}; expected "train" or "test".')
-    return value
+SPLIT = one_of(*cifar10.BATCH_FILES)
 
 
 def load_cars(split: str = "train", source: str | Path | None = None) -> np.ndarray:

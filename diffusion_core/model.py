@@ -98,8 +98,8 @@ def make_model(
 def take_step(image, noise_level, next_noise_level, direction):
     """Return the next image, of a network's inputs and its direction `d`: the residual step.
 
-    In float32 even where `d` is in half precision: rounding the picture would lose a part of every
-    small step.
+    The images and `d` are `(n, height, width, channels)`, the levels `(n, 1)`. In float32, even
+    where `d` is in half precision: rounding the picture would lose a part of every small step.
     """
     step_size = ops.reshape(noise_level - next_noise_level, (-1, 1, 1, 1))
     return image + step_size * direction
@@ -122,27 +122,21 @@ def _block(x, time, width, name):
 def load_pretrained(name: str | Path = "small") -> keras.Model:
     """Return a network by its name, such as "small" or "small-epoch-005", or else by a path.
 
-    That is the path of a file that `train` wrote, or of the folder of a run.
+    That is the path of a file that `train` wrote, or of the folder of a run, whose newest whole
+    state counts; the weights are its averaged ones. For other Keras programs,
+    `load_pretrained(folder).save_weights("cars.weights.h5")` writes these weights alone, and
+    `make_model(...).load_weights("cars.weights.h5")` reads them.
+
+    Raises:
+        ValueError: there is neither such a network nor such a path.
+        FileNotFoundError: the folder holds no state.
     """
     path = pretrained.find_network(name)
-    return load_weights_dir(path) if path.is_dir() else _load(path, *states.read(path))
-
-
-def load_weights_dir(weights_dir: str | Path) -> keras.Model:
-    """Return the network of the newest whole state in a folder, with its averaged weights.
-
-    For other Keras programs, `load_weights_dir(folder).save_weights("cars.weights.h5")` writes
-    these weights alone, and `make_model(...).load_weights("cars.weights.h5")` reads them. Raises
-    `FileNotFoundError` when it holds none.
-    """
-    newest = states.find_newest(weights_dir)
-    if newest is None:
-        raise FileNotFoundError(f"{weights_dir} holds no saved state; train into it first.")
-    return _load(*newest)
-
-
-def _load(path, tensors, about):
-    states.check_settings(path, tensors, about)
+    found = states.find_newest(path) if path.is_dir() else (path, *states.read(path))
+    if found is None:
+        raise FileNotFoundError(f"{path} holds no saved state; train into it first.")
+    states.check_settings(*found)
+    path, tensors, about = found
     model = states.load_averages(make_model(**about["settings"]), tensors, path)
     model.configuration = about.get("configuration", {})  # of the run, where the file knows it
     return model

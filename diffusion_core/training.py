@@ -9,7 +9,7 @@ import numpy as np
 from diffusion_core.checks import IMAGES, NETWORK, SEED, checked
 from diffusion_core.forward import forward_noise
 from diffusion_core.runs import guards
-from diffusion_core.runs.devices import compile_step, home, train_on_batch
+from diffusion_core.runs.devices import compile_step, placement_scope, train_on_batch
 from diffusion_core.runs.optimizer import AveragingMuon, steps_done
 from diffusion_core.runs.run import Run
 from diffusion_core.schedule import ARTICLE, LINEAR, SCHEDULE, Schedule
@@ -35,7 +35,7 @@ def compile_model(
     rate = learning_rate
     if isinstance(rate, float):
         rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, end_learning_rate=0.0)
-    with home(model):
+    with placement_scope(model):
         compile_step(model, AveragingMuon(rate), loss)
 
 

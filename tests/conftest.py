@@ -146,10 +146,10 @@ def most_memory():
 @pytest.fixture
 def patient(monkeypatch):
     """Let training wait until each state is written, so that what is saved is known."""
-    offer = Run._offer
+    save = Run._save_if_due
 
-    def offer_and_wait(self, now=False):
-        offer(self, now)
+    def save_and_wait(self, now=False):
+        save(self, now)
         self._collect(wait=True)
 
-    monkeypatch.setattr(Run, "_offer", offer_and_wait)
+    monkeypatch.setattr(Run, "_save_if_due", save_and_wait)

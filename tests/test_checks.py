@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from diffusion_core import checks, denormalize, forward_noise, make_model, normalize
+from diffusion_core import checks, data, denormalize, forward_noise, make_model, normalize
 from diffusion_core.checks import checked, outside, whole
+from diffusion_core.sources import cifar10
 
 FEW = whole(1, 9)
 ONE = np.ones((1, 8, 8, 3), np.float32)
@@ -36,6 +37,23 @@ ONE = np.ones((1, 8, 8, 3), np.float32)
         (checks.CALLBACK, 5, "it is 5; expected a function, or None."),
         (checks.PATH, "", "it is ''; expected a path as text."),
         (checks.NETWORK, 5, "it is 5; expected a network of make_model or load_pretrained."),
+        (
+            data.LABEL,
+            10,
+            f"it is 10; expected a number from 0 to 9 or one of {', '.join(cifar10.LABELS)}.",
+        ),
+        (data.SPLIT, "tset", "it is 'tset'; expected one of train, test."),
+        (
+            data.PIXELS,
+            np.float32([2]),
+            "it are float32; expected uint8 pixels in [0, 255]; try normalize(np.array(images)"
+            '.astype("uint8")).',
+        ),
+        (
+            data.FLOATS,
+            np.inf,
+            "denormalize got NaN or infinite values; expected floats around [-1, 1].",
+        ),
     ],
 )
 def test_each_kind_says_what_came_and_what_was_expected(kind, bad, message):

@@ -239,15 +239,6 @@ def test_edited_batches_are_refused_or_read_and_never_fill_the_memory(home, trac
     assert 20 < ends.count(None) < 280
 
 
-def test_an_unknown_label_or_split_is_refused():
-    for label in ("car", 10, -1, 1.0, True, None):
-        with pytest.raises(ValueError, match="a number from 0 to 9 or one of airplane, auto"):
-            load_images(label)
-    for split in ("validation", None):
-        with pytest.raises(ValueError, match='expected "train" or "test"'):
-            load_cars(split)
-
-
 def test_the_real_cars_pass_the_content_check(real_folder):
     assert load_cars("train", real_folder).shape == (5000, 32, 32, 3)
     assert load_cars("test", real_folder).shape == (1000, 32, 32, 3)
@@ -441,13 +432,3 @@ def test_normalize_maps_0_to_minus_one_and_255_to_one_and_denormalize_goes_back(
 def test_denormalize_clips_what_lies_outside_and_rounds_the_rest():
     values = np.array([-3, -1, -0.99, 0.004, 0.999, 1, 1.7])
     np.testing.assert_array_equal(denormalize(values), [0, 0, 1, 128, 255, 255, 255])
-
-
-def test_pixels_are_uint8_outside_and_finite_floats_inside():
-    with pytest.raises(TypeError, match="images are float32; expected uint8 pixels"):
-        normalize(np.zeros((2, 4), np.float32))
-    with pytest.raises(TypeError, match="denormalize got uint8; expected floats"):
-        denormalize(EVERY_PIXEL)
-    for value in (np.nan, -np.inf):
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            denormalize(np.array([0.0, value]))

@@ -100,20 +100,6 @@ def test_the_default_network_is_small_enough_for_a_browser():
     assert make_model().count_params() <= 2_000_000
 
 
-def test_the_step_is_added_in_float32_even_in_half_precision(tiny):
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        network = tiny()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert network.get_layer("middle_1_conv_1").compute_dtype == "float16"
-    # Half precision would round these to its own steps of 1/2048 and coarser.
-    images = np.random.default_rng(0).uniform(0.5, 1, (2, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_array_equal(ask(network, images, 0.5, 0.5), images)
-    step = ask(network, images, 0.5, 0.4999) - images
-    assert np.abs(step).max() > 0
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from helpers import assert_same, precision, values
 
-from diffusion_core import linear_schedule, train, training
-from diffusion_core.model import load_weights_dir
+from diffusion_core import linear_schedule, load_pretrained, train, training
 from diffusion_core.runs import files, states
 from diffusion_core.runs.files import FolderLock
 
@@ -401,7 +400,9 @@ def test_a_signal_saves_the_state_says_where_and_ends_the_run(
     said = f"Stopped at step {step}; saved as {newest(folder)}, from where the same call goes on.\n"
     assert capsys.readouterr().out == f"Training starts anew in {folder}.\n{said}"
     assert states.read_about(newest(folder))["losses"] == ([5 / 7, 6 / 7] if step == 6 else [])
+    begin = f"goes on from {newest(folder).name}, epoch {step // STEPS}"
     assert run()["step"] == [4, 8, 12]
+    assert capsys.readouterr().out == f"Training {begin} in {folder}.\n"
     assert len(steps.seen) == 12
     assert signal.getsignal(number) is before
 
@@ -450,7 +451,7 @@ def test_a_callback_may_end_the_run(tiny, go, folder, capsys, end, error):
         go(3, network, callback=lambda epoch, *_: epoch == 2 and end())
     assert newest(folder).name == "state-000002-000000004.safetensors"
     assert "Stopped at step 4; saved as " in capsys.readouterr().out
-    assert_same(network.weights, load_weights_dir(folder).weights)
+    assert_same(network.weights, load_pretrained(folder).weights)
     tensors, _ = states.read(newest(folder))
     plain = [tensors[f"weights/{variable.path}"] for variable in network.weights]
     assert not all(map(np.array_equal, values(network.weights), plain))
@@ -549,29 +550,19 @@ def test_a_display_that_fails_ends_no_run(run, steps, monkeypatch, folder, make)
     assert newest(folder).name == "state-000003-000000014.safetensors"
 
 
-@pytest.mark.parametrize(("name", "place"), [("pack", states), ("snapshot", states)])
-def test_any_error_of_a_save_costs_one_warning(run, patient, folder, monkeypatch, name, place):
-    work, failures = getattr(place, name), iter([MemoryError()])
+@pytest.mark.parametrize("name", ["pack", "snapshot"])
+def test_any_error_of_a_save_costs_one_warning(run, patient, folder, monkeypatch, name):
+    work, failures = getattr(states, name), iter([MemoryError()])
 
     def fail_once(*arguments):
         for error in failures:
             raise error
         return work(*arguments)
 
-    monkeypatch.setattr(place, name, fail_once)
+    monkeypatch.setattr(states, name, fail_once)
     with pytest.warns(UserWarning, match=r"step 4 could not be saved: MemoryError\(\); tra"):
         assert run()["step"] == [4, 8, 12]
     assert len(names(folder)) == 2
-
-
-def test_a_run_says_whether_it_goes_on(run, steps, folder, capsys):
-    steps.at[6] = lose
-    with pytest.raises(LostError):
-        run()
-    assert capsys.readouterr().out == f"Training starts anew in {folder}.\n"
-    run()
-    begin = "goes on from state-000001-000000004.safetensors, epoch 1"
-    assert capsys.readouterr().out == f"Training {begin} in {folder}.\n"
 
 
 @pytest.mark.parametrize(

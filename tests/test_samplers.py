@@ -30,7 +30,7 @@ from diffusion_core.samplers import (
     renoise,
 )
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "samplers.json").read_text())
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "diffusers.json").read_text())
 EVEN = linear_schedule().noise.tolist()
 UNEVEN = Schedule(signal=[0, 0.1, 0.75, 1], noise=[1, 0.9, 0.25, 0])
 rules = pytest.mark.parametrize("rule", SAMPLERS)
@@ -42,7 +42,7 @@ def network(tiny):
 
 
 def toy_guess(x, a):
-    """The toy network of bench/sampler_traces.py, once more."""
+    """The toy network of tests/reference/write.py, once more."""
     return (1 - 0.3 * a) * np.tanh((1.5 - a) * x + 0.5 * np.roll(x, 1, -1) - 0.2)
 
 

@@ -72,8 +72,7 @@ PARTS = {
 # Inline scripts that belong to the first three.
 DEAD_SCRIPT = re.compile(r"THEBE_JS_URL|window\.MathJax|kernelName = ")
 DEAD_TYPES = ("text/x-thebe-config", "application/vnd.jupyter.widget-state+json")
-# Inline styles are allowed: MathJax and the figures write style attributes, and hashes do not cover
-# those. Inline scripts are named by their hashes.
+# Inline scripts are named by their hashes; those do not cover the style attributes of MathJax.
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {hashes}; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; "

@@ -59,7 +59,7 @@ def device_names(kind: str | None = None) -> list[str]:
     return [] if keras.backend.backend() == "torch" else keras.distribution.list_devices(kind)
 
 
-def home(model: keras.Model):
+def placement_scope(model: keras.Model):
     """Make a `with` block in which new variables are placed where those of the model are."""
     return model.placement.scope() if hasattr(model, "placement") else nullcontext()
 
@@ -113,7 +113,7 @@ def _shared_step(model, batch):
         return float(model.train_on_batch(*batch))
     if keras.backend.backend() == "jax":
         # Keras puts the shares of the processes together again, without moving them.
-        with home(model):
+        with placement_scope(model):
             return float(model.train_on_batch(*share(*_processes())))
     # Keras' own train_on_batch would give the whole batch to every device.
     shares = model.placement.experimental_distribute_values_from_function(

@@ -15,8 +15,7 @@ from diffusion_core.runs import states
 from diffusion_core.runs.devices import check_shares, device_names
 from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
 
-# A state goes on only under the rules that it began with: change this with `draw_batch`, or with
-# the optimizer.
+# A state goes on only under its own rules: change this with `draw_batch`, or with the optimizer.
 DRAW_RULE = "every noise level, the middle more often; Muon"
 
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "images_per_second", "seconds")

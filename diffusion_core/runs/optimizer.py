@@ -49,7 +49,7 @@ class AveragingMuon(keras.optimizers.Adam):
 
 
 def orthogonal(matrix):
-    """Return the nearest orthogonal matrix, roughly: singular values between 0.6 and 1.2.
+    """Return the nearest orthogonal matrix `(n, m)`, roughly: singular values from 0.6 to 1.2.
 
     Five steps of the Newton-Schulz iteration with the coefficients of Jordan et al. (2024); a
     zero matrix stays zero.

@@ -98,13 +98,13 @@ class Run:
             self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
             yield epoch
             # After the callback: if that is killed, it is called again.
-            self._offer(now=True)
+            self._save_if_due(now=True)
 
     def places(self):
         """Yield the places of the batches that are left of this epoch, and save in between."""
         start = time.perf_counter() - self._epoch_seconds
         for place in range(len(self.losses), self._steps):
-            self._offer()
+            self._save_if_due()
             yield place
             self._epoch_seconds = time.perf_counter() - start
             speed = len(self.losses) * self._batch_size / self._epoch_seconds
@@ -155,7 +155,7 @@ class Run:
         if kind is None and self._signal:
             self._raise_signal()
 
-    def _offer(self, now=False):
+    def _save_if_due(self, now=False):
         """Save the state if `now` or the clock wants it and nothing is writing; end on a signal."""
         if not self._writes:
             return

@@ -36,7 +36,7 @@ def resemblance(images: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 def copying(images: np.ndarray, training: np.ndarray) -> dict[str, np.ndarray]:
-    """Look for uint8 pictures among uint8 training cars.
+    """Look for pictures among training cars, both uint8 `(n, 32, 32, 3)`.
 
     Returns `nearest`, the number of the car that each resembles most; `resemblance`, how much; and
     `copied`, whether that is at least `COPY`. All have the shape `(n,)`.
@@ -56,7 +56,7 @@ def closest(nearest, resemblance, **_) -> list[dict]:
 
 
 def groups(training: np.ndarray) -> np.ndarray:
-    """Number the training cars `(n,)` so that cars that are copies of each other share a number."""
+    """Number training cars, uint8 `(n, 32, 32, 3)`: copies of each other share one of `(n,)`."""
     from scipy.sparse.csgraph import connected_components
 
     return connected_components(resemblance(training, training) >= COPY, directed=False)[1]

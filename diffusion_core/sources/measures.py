@@ -80,7 +80,8 @@ def kernel_distance(
 def paired_difference(distance, one, other, reference, draws: int = 100, seed: int = 0):
     """Return `distance(one, reference) - distance(other, reference)`, and its 95% interval.
 
-    Rows `i` of the clouds `one` and `other` come from the same noise. So each draw of the bootstrap
+    The clouds are floats `(n, d)`, the reference `(m, d)`. Rows `i` of `one` and `other` come from
+    the same noise. So each draw of the bootstrap
     takes the same rows of both, and what noise they happened to start from cancels out.
     """
     random = np.random.default_rng(seed)
@@ -98,7 +99,7 @@ def paired_difference(distance, one, other, reference, draws: int = 100, seed: i
 
 @checked(at_least(NEIGHBOURS + 2, NEIGHBOURS + 2), features=ROWS, reference=ROWS)
 def precision_recall(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """Return precision, recall, density and coverage with 5 neighbours.
+    """Return precision, recall, density and coverage of clouds `(n, d)`, `(m, d)`, 5 neighbours.
 
     Precision: the share of pictures that lie among the real ones; recall: the share of real ones
     that lie among the pictures (Kynkäänniemi et al. 2019, arXiv:1904.06991). Density and coverage:
