@@ -2,7 +2,7 @@
 
 import { gaussianNoise } from "../noise.js";
 import { CURVE, cleanGuess, evenSteps, mean, mix, toCurve, walk } from "./mixture.js";
-import { keepPlane, startInputs } from "./plane.js";
+import { keepPlane, numbers, startInputs } from "./plane.js";
 
 const [STRONG, WEAK] = [0.1, 0.3]; // the width that each network takes the clouds to have
 const DOTS = 400;
@@ -29,7 +29,7 @@ export function judge(x) {
   return { distance: mean(distances), fullest: Math.max(...places) / nearest.length };
 }
 
-const markup = `
+const MARKUP = `
 <div class="world-picture"><canvas role="img"></canvas></div>
 <div class="live-controls">
   <label class="live-wide">Guidance w = <span class="live-where"></span>
@@ -39,7 +39,7 @@ const markup = `
 </div>`;
 
 export function mount(root) {
-  root.innerHTML = markup;
+  root.innerHTML = MARKUP;
   const selectors = ["canvas", "[name=w]", ".live-where", ".live-status"];
   const [canvas, slider, where, status] = selectors.map((found) => root.querySelector(found));
   const starts = Float64Array.from(gaussianNoise(DOTS, 2, 0));
@@ -63,7 +63,7 @@ export function mount(root) {
     const crowd = `The ${DOTS} dots lie ${distance.toFixed(3)} from the curve on average`;
     const share = `its fullest twentieth holds ${(100 * fullest).toFixed(0)}% of them`;
     const own = judge(mine.at(-1)).distance.toFixed(3);
-    return `w = ${w.toFixed(1)}, ${who(w)}. ${crowd}, and ${share}. Yours ends ${own} away.`;
+    return `w = ${w.toFixed(1)}, ${who(w)}. ${crowd}, and ${share}. Yours, from ${numbers(mine[0])}, ends ${own} away.`;
   }
 
   function paint(pen) {

@@ -12,6 +12,9 @@ export const startInputs = ([right, up], [first, second]) => `
     min="${-up}" max="${up}" step="0.05" value="${second}"></label>
 </div>`;
 
+/** Return the two numbers of a point in words. */
+export const numbers = ([first, second]) => `(${first.toFixed(2)}, ${second.toFixed(2)})`;
+
 /**
  * Keep the canvas of a world painted: the curve of all pictures, and on it what `draw(pen)` draws.
  * Calls `show(start)` now, at every input, and when a start is dragged to.

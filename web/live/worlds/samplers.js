@@ -2,7 +2,7 @@
 
 import { gaussianNoise } from "../noise.js";
 import { cleanGuess, evenSteps, mean, meanMiss, mix, renoise, toCurve, walk } from "./mixture.js";
-import { keepPlane, startInputs } from "./plane.js";
+import { keepPlane, numbers, startInputs } from "./plane.js";
 
 const WIDTH = 0.1;
 const STARTS = 24;
@@ -79,10 +79,10 @@ export function draw(name, steps, seed, n, first = 0, x = undefined) {
   return [start, ...SAMPLERS[name](evenSteps(steps), start, fresh)];
 }
 
-/** The states of a solution so fine that its ends stand for the exact ones. */
-const fine = (seed, n = STARTS, ...start) => draw("heun", FINE_STEPS, seed, n, ...start);
+/** Return the states of a solution so fine that its ends stand for the exact ones. */
+export const fine = (seed, n = STARTS, ...start) => draw("heun", FINE_STEPS, seed, n, ...start);
 
-const markup = `
+const MARKUP = `
 <div class="world-picture"><canvas role="img"></canvas></div>
 <div class="live-controls">
   <div class="live-row">
@@ -98,7 +98,7 @@ const markup = `
 </div>`;
 
 export function mount(root) {
-  root.innerHTML = markup;
+  root.innerHTML = MARKUP;
   const find = (selector) => root.querySelector(selector);
   const [canvas, rule, calls] = ["canvas", "[name=rule]", "[name=calls]"].map(find);
   const [where, status] = [".live-where", ".live-status"].map(find);
@@ -124,12 +124,12 @@ export function mount(root) {
       : [steps, "one a step"];
     const miss = (found, right) => meanMiss(found.at(-1), right.at(-1)).toFixed(3);
     const away = (found) => mean(toCurve(found.at(-1)).distances).toFixed(3);
-    const [crowd, own] = [miss(states, exact), miss(mine, mineExact)];
     const error = RANDOM.includes(name)
-      ? `Fresh noise leads elsewhere: the ends lie ${crowd} from the exact ones, yours ${own}`
-      : `Mean error of the ends ${crowd}, of yours ${own}`;
+      ? "Fresh noise leads elsewhere: mean distance from the exact ends"
+      : "Mean error of the ends";
+    const own = `yours, from ${numbers(mine[0])}, misses by ${miss(mine, mineExact)}`;
     const curve = `Mean distance from the curve ${away(states)}, of the exact ends ${away(exact)}`;
-    return `${NAMES[name]}. Calls: ${calls}, ${cost}. ${error}. ${curve}.`;
+    return `${NAMES[name]}. Calls: ${calls}, ${cost}. ${error} ${miss(states, exact)}; ${own}. ${curve}.`;
   }
 
   function paint(pen) {
