@@ -10,7 +10,7 @@ from two_pixels import CURVE, World, clean_guess
 from diffusion_core import gaussian_noise, linear_schedule
 
 PAGE = "08-guidance.html"
-DOTS = 400
+DOTS = 300
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_dots_go_pythons_way(still, w):
     np.testing.assert_allclose(np.reshape(states, expected.shape), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("w", [0, 3, 8])
+@pytest.mark.parametrize("w", [0, 3, 5, 8])
 def test_the_sentence_has_the_numbers_of_the_chapter(world, w):
     world.slide("Guidance w", w)
     away = np.linalg.norm(python(w)[-1][:, None] - CURVE, axis=-1)

@@ -11,6 +11,7 @@ from diffusion_core.samplers import SAMPLERS
 
 PAGE = "09-samplers.html"
 WIDTH = 0.1
+OWN = r"of yours, from \(.+?\),"
 STARTS = 24
 DRAW = """({ draw }, name, steps, seed, n) => draw(name, steps, seed, n).map((x) => [...x])"""
 
@@ -125,9 +126,9 @@ def test_fresh_noise_is_no_error_and_euler_is_ddim(world):
 def test_other_noises_move_the_crowd_and_a_start_of_ones_own_only_under_fresh_noise(world):
     for rule, stays in (("Euler", True), ("Churn", False)):
         world.box.get_by_label("Rule").select_option(rule)
-        own, curve = world.number("misses by"), world.number("of the exact ends")
+        own, curve = world.number(OWN), world.number("of the exact ends")
         world.box.get_by_role("button", name="Other noises").press("Enter")
-        assert (world.number("misses by") == own) == stays
+        assert (world.number(OWN) == own) == stays
         assert world.number("of the exact ends") != curve
 
 

@@ -5,7 +5,7 @@ import { CURVE, cleanGuess, evenSteps, mean, mix, toCurve, walk } from "./mixtur
 import { keepPlane, numbers, startInputs } from "./plane.js";
 
 const [STRONG, WEAK] = [0.1, 0.3]; // the width that each network takes the clouds to have
-const DOTS = 400;
+const DOTS = 300;
 const STEPS = 16;
 const PARTS = 20;
 const LIMITS = [1.6, 1.25];

@@ -127,24 +127,26 @@ export function mount(root) {
     const error = RANDOM.includes(name)
       ? "Fresh noise leads elsewhere: mean distance from the exact ends"
       : "Mean error of the ends";
-    const own = `yours, from ${numbers(mine[0])}, misses by ${miss(mine, mineExact)}`;
+    const own = `of yours, from ${numbers(mine[0])}, ${miss(mine, mineExact)}`;
     const curve = `Mean distance from the curve ${away(states)}, of the exact ends ${away(exact)}`;
     return `${NAMES[name]}. Calls: ${calls}, ${cost}. ${error} ${miss(states, exact)}; ${own}. ${curve}.`;
   }
 
   function paint(pen) {
     const { text, muted, first } = pen.colours;
-    const errs = !RANDOM.includes(rule.value);
-    for (let k = 0; k < STARTS; k++) {
+    // Ways with fresh noise would be a tangle: of the crowd only their ends are shown.
+    for (let k = 0; k < STARTS && !RANDOM.includes(rule.value); k++) {
       pen.way(exact, k, muted, 0.75);
       pen.way(states, k, first, 1);
-      if (errs) pen.way([states.at(-1), exact.at(-1)], k, text, 1);
+      pen.way([states.at(-1), exact.at(-1)], k, text, 1);
+      for (const x of states) pen.dots(x.subarray(2 * k, 2 * k + 2), first, 1.5);
     }
-    for (const x of states) pen.dots(x, first, 1.5);
+    pen.dots(states.at(-1), first, 2.5);
     pen.crosses(exact.at(-1), text, 3);
     pen.way(mineExact, 0, text, 1.5);
-    pen.way(mine, 0, first, 3);
-    for (const x of mine) pen.dots(x, first, 4);
+    pen.way(mine, 0, first, 2);
+    for (const x of mine) pen.dots(x, first, 3);
+    pen.dots(mine.at(-1), first, 5);
     pen.crosses(mineExact.at(-1), text, 6);
   }
 }
