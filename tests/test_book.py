@@ -65,6 +65,12 @@ def test_every_notebook_starts_and_ends_alike_and_lands_without_outputs(notebook
     assert end == "end_chapter()"
 
 
+@notebooks
+def test_a_control_that_needs_a_kernel_is_left_out_of_the_page(notebook):
+    tags = [metadata.get("tags") for _, text, metadata in cells(notebook) if "explore(" in text]
+    assert [tag for tag in tags if tag != ["remove-cell"]] == []
+
+
 @chapters
 def test_every_chapter_says_where_it_leads_and_has_something_to_move(chapter):
     words = markdown(chapter).lower()
