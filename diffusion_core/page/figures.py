@@ -217,7 +217,7 @@ def _side_by_side(images, labels, alt, captions=False):
         caption = '<figcaption style="font-size:0.8rem;line-height:1.2">'
         caption += f"{html.escape(label)}</figcaption>"
         cells += (
-            f'<figure style="margin:0;width:{width}px;text-align:center">'
+            f'<figure style="margin:0;padding:0;width:{width}px;text-align:center">'
             f'<img src="{_data_uri(image)}" alt="{html.escape(f"{alt}: {label}")}" '
             f'style="width:{width}px;max-width:100%;height:auto;image-rendering:pixelated;'
             f'background:white">{caption if captions else ""}</figure>'
