@@ -106,7 +106,7 @@ def test_code_is_as_wide_as_its_box(notebook):
     assert [line for line in lines if len(line) > 76] == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS[:6], ids=lambda path: path.stem)
+@chapters
 def test_answers_that_are_code_can_be_checked(chapter):
     texts = [text for _, text, _ in cells(chapter)]
     asked = [place for place, text in enumerate(texts) if "· Code.**" in text]
