@@ -27,11 +27,15 @@ from diffusion_core.sources.measures import ROWS, at_least, kernel_distance, pre
 
 @checked(at_least(2, 2), features=ROWS, reference=ROWS)
 def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
-    """Return the Fréchet distance of two clouds `(n, d)`, each taken for a normal distribution.
+    """Return the Fréchet distance of two clouds, each taken for a normal distribution.
 
     `|m1 - m2|² + trace(C1 + C2 - 2 (C1 C2)^½)` with means `m` and covariances `C` (Dowson and
     Landau 1982; used for pictures by Heusel et al. 2017, arXiv:1706.08500, equation 6). It is
     biased: fewer rows make it larger.
+
+    Args:
+        features: numbers `(n, d)`, a row for each picture, two rows at least.
+        reference: numbers `(m, d)`, likewise, such as those of real pictures.
     """
     m1, m2 = features.mean(0), reference.mean(0)
     # Of a single feature, cov returns a bare number.

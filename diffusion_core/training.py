@@ -50,6 +50,11 @@ def draw_batch(
     et al. 2024, arXiv:2403.03206, equation 19), so the middle comes more often; else every `t` is
     as likely, so that the ends are seen too.
 
+    Args:
+        images: float32 `(n, height, width, channels)` in [-1, 1].
+        schedule: the signal and the noise of each step.
+        seed, step: whole numbers from 0 on; the same two give the same batch.
+
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
         shape of `images`, the two levels `(n, 1)`.

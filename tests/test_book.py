@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BOOK = Path(__file__).parent.parent / "book"
@@ -64,6 +65,12 @@ def test_every_notebook_starts_and_ends_alike_and_lands_without_outputs(notebook
     assert end == "end_chapter()"
 
 
+@notebooks
+def test_a_control_that_needs_a_kernel_is_left_out_of_the_page(notebook):
+    tags = [metadata.get("tags") for _, text, metadata in cells(notebook) if "explore(" in text]
+    assert [tag for tag in tags if tag != ["remove-cell"]] == []
+
+
 @chapters
 def test_every_chapter_says_where_it_leads_and_has_something_to_move(chapter):
     words = markdown(chapter).lower()
@@ -93,10 +100,14 @@ def test_every_chapter_has_exercises_of_four_kinds_each_with_a_hidden_solution(c
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS[:6], ids=lambda path: path.stem)
-def test_code_is_as_wide_as_its_box_and_answers_that_are_code_can_be_checked(chapter):
-    lines = [line for text in code(chapter)[1:] for line in text.splitlines()]
+@notebooks
+def test_code_is_as_wide_as_its_box(notebook):
+    lines = [line for text in code(notebook)[1:] for line in text.splitlines()]
     assert [line for line in lines if len(line) > 76] == []
+
+
+@chapters
+def test_answers_that_are_code_can_be_checked(chapter):
     texts = [text for _, text, _ in cells(chapter)]
     asked = [place for place, text in enumerate(texts) if "· Code.**" in text]
     assert all("None  # yours" in texts[place + 1] for place in asked)
@@ -156,6 +167,45 @@ def test_the_glossary_and_the_chapters_link_to_each_other():
     for term, number, chapter in entries:
         assert chapter.startswith(f"{int(number):02d}-")
         assert ("glossary.md", slug(term)) in links(BOOK / chapter), term
+
+
+def four_names():
+    """Return `(name, code, code of the way back)` of each answer on the page of notation."""
+    text = (BOOK / "notation.md").read_text()
+    table = text.split("## Four names for one answer")[1].split("\n## ")[0]
+    return re.findall(r"\| `(\w+) = (.+?)` \| `(.+?)` \|", table)
+
+
+@pytest.mark.parametrize("a", [0.1, 0.5, 0.9])
+def test_the_four_names_are_what_bayes_and_closed_forms_say_and_lead_back_to_the_direction(a):
+    mean, deviation, z = 0.3, 0.6, 1.7
+    # Clean numbers from N(0.3, 0.6²): the noisy ones are normal, too, and x lies z deviations off.
+    spread = np.hypot((1 - a) * deviation, a)
+    x = (1 - a) * mean + spread * z
+    # Each clean number counts by how likely it is, and how likely the noise that makes it x.
+    x0 = np.linspace(-6, 6, 200_001)
+    epsilon = (x - (1 - a) * x0) / a
+    weights = np.exp(-(((x0 - mean) / deviation) ** 2) / 2 - epsilon**2 / 2)
+
+    def average(values):
+        return (weights * values).sum() / weights.sum()
+
+    def path(level):  # a start's way on: it keeps its place, z, in the crowd
+        return (1 - level) * mean + np.hypot((1 - level) * deviation, level) * z
+
+    expected = {
+        "clean": average(x0),
+        "noise": average(epsilon),
+        "velocity": (path(a - 1e-5) - path(a + 1e-5)) / 2e-5,
+        "score": -z / spread,  # the derivative of the normal distribution's logarithm
+    }
+    names = four_names()
+    assert [name for name, _, _ in names] == list(expected)
+    for name, formula, back in names:
+        known = {"x": x, "a": a, "d": average(x0 - epsilon)}
+        known[name] = eval(formula, known)
+        assert known[name] == pytest.approx(expected[name], abs=1e-6), name
+        assert eval(back, known) == pytest.approx(known["d"], abs=1e-9), name
 
 
 def messages_of_the_package():

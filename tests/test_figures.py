@@ -48,12 +48,25 @@ def test_a_grid_is_scaled_pixel_by_pixel_and_takes_floats_and_clips_them():
     assert grid.tolist() == [[[0, 128, 255]]]
 
 
-def test_shown_images_carry_their_alt_text_escaped():
-    (image,) = tags(
-        figures.show_images(np.stack([RED, BLUE]), alt='red "and" <blue>', columns=2), "img"
-    )
-    assert image["alt"] == 'red "and" <blue>'
-    assert picture(image["src"]).shape == (4, 13, 3)
+def test_shown_images_keep_their_columns_together_and_carry_their_alt_text_escaped():
+    alt = 'red "and" <blue>'
+    first, second = tags(figures.show_images(np.stack([RED, BLUE, BLUE]), alt, columns=2), "img")
+    assert (first["alt"], second["alt"]) == (f"{alt}: column 1", f"{alt}: column 2")
+    # Red above blue, with a gap; beside it one blue picture.
+    assert (picture(first["src"])[[0, 4, 5], 0] == [[255, 0, 0], [255] * 3, [0, 0, 255]]).all()
+    assert (picture(second["src"]) == BLUE).all()
+    assert len(tags(figures.show_images(np.stack([RED] * 5), alt), "img")) == 3
+    with pytest.raises(ValueError, match=r"\(0, 4, 6, 3\); expected \(n, height, width"):
+        figures.show_images(RED[None][:0], alt)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shown"),
+    [(32, 32, 320), (98, 98, 392), (65, 98, 686), (197, 98, 294), (98, 690, 690)],
+)
+def test_a_slider_shows_pixels_three_to_ten_times_and_not_taller_than_it_can(height, width, shown):
+    stepper = figures.stepper([np.zeros((height, width, 3))], ["a"], "b")
+    assert f'class="stepper" style="max-width:{shown}px"' in stepper.data
 
 
 def test_a_strip_labels_every_picture():
@@ -73,6 +86,13 @@ def test_a_chart_is_as_wide_as_the_column():
     figure, axes = figures.chart("step t", "level")
     assert figures.figure_pixels(figure).shape[1] == 688
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step t", "level")
+
+
+def test_panels_stand_below_one_another_and_name_the_x_axis_once():
+    figure, axes = figures.chart("step t", "level", panels=2, height=5)
+    assert [panel.get_xlabel() for panel in axes] == ["", "step t"]
+    assert [panel.get_ylabel() for panel in axes] == ["level", "level"]
+    assert figures.figure_pixels(figure).shape[:2] == (661, 688)
 
 
 def test_a_stepper_holds_every_frame_and_label():

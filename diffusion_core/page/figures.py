@@ -24,6 +24,7 @@ from diffusion_core.data import denormalize
 from diffusion_core.schedule import Schedule
 
 WIDEST = 688  # the column of the page
+TALLEST = 480  # so that a picture and its slider share a screen
 _steppers = Counter()
 
 
@@ -46,7 +47,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, scale: int = 1) -
             "3 or 4 channels."
         )
     n, height, width, _ = images.shape
-    columns = COUNT("columns", int(np.ceil(np.sqrt(n))) if columns is None else columns)
+    columns = _columns(columns, n)
     scale = COUNT("scale", scale)
     rows = -(-n // columns)
     gaps = [(0, rows * columns - n), (0, 1), (0, 1), (0, 0)]
@@ -72,8 +73,15 @@ def figure_pixels(figure: Figure) -> np.ndarray:
 
 
 def show_images(images: np.ndarray, alt: str, columns: int | None = None) -> HTML:
-    """Show pictures as one `image_grid`; `alt` is for readers who cannot see it."""
-    return HTML(f"<p>{_image_tag(image_grid(images, columns), alt)}</p>")
+    """Show pictures in rows of `columns`, the nearest to a square when None.
+
+    What stands in one column stays together: on a narrow screen the last columns go below the first
+    ones. `alt` is for readers who cannot see it.
+    """
+    columns = _columns(columns, len(images))
+    used = max(1, min(columns, len(images)))
+    grids = [image_grid(images[at::columns], columns=1) for at in range(used)]
+    return _side_by_side(grids, [f"column {at}" for at in range(1, used + 1)], alt)
 
 
 def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
@@ -82,15 +90,7 @@ def strip(images: np.ndarray, labels: list[str], alt: str) -> HTML:
     Each is 96 pixels wide at least, and up to 160 where few share the column of the page.
     """
     _check_labels(images, labels)
-    width = max(96, min(160, WIDEST // len(labels) // 32 * 32))
-    cells = "".join(
-        f'<figure style="margin:0;width:{width}px;text-align:center">'
-        f"{_image_tag(image, f'{alt}: {label}', width)}"
-        '<figcaption style="font-size:0.8rem;line-height:1.2">'
-        f"{html.escape(label)}</figcaption></figure>"
-        for image, label in zip(_as_pixels(images), labels, strict=True)
-    )
-    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px 2px">{cells}</div>')
+    return _side_by_side(_as_pixels(images), labels, alt, captions=True)
 
 
 def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) -> HTML:
@@ -115,7 +115,7 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
     # "</" inside a script would end it early.
     data = json.dumps({"frames": frames, "labels": labels, "alt": alt}).replace("</", "<\\/")
     return HTML(f"""
-<div id="{name}" class="stepper" style="max-width:{_display_width(width)}px">
+<div id="{name}" class="stepper" style="max-width:{_display_width(width, height)}px">
 <img src="{frames[0]}" alt="{html.escape(f"{alt}: {labels[0]}")}" width="{width}" height="{height}"
  style="width:100%;height:auto;image-rendering:pixelated;background:white">
 <label style="display:block"><input type="range" min="0" max="{len(frames) - 1}" value="0"
@@ -138,14 +138,22 @@ def stepper(frames: np.ndarray | list[np.ndarray], labels: list[str], alt: str) 
 </script>""")
 
 
-def chart(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Return a figure as wide as the column of the page, and its axes.
+def chart(
+    xlabel: str, ylabel: str, panels: int = 1, height: float = 3.1
+) -> tuple[Figure, Axes | np.ndarray]:
+    """Return a figure as wide as the column of the page, and its axes; of several panels an array.
 
-    Its letters are large enough to be read on a phone, where it shrinks to about half.
+    Panels stand below one another and share the x-axis. `height` is that of the whole, in inches,
+    where the width is 5.2: letters are large enough to be read on a phone, where it shrinks to
+    about half.
     """
-    figure, axes = plt.subplots(figsize=(5.2, 3.1), dpi=WIDEST / 5.2, layout="constrained")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(alpha=0.3)
+    figure, axes = plt.subplots(
+        panels, sharex=True, figsize=(5.2, height), dpi=WIDEST / 5.2, layout="constrained"
+    )
+    for panel in np.atleast_1d(axes):
+        panel.set_ylabel(ylabel)
+        panel.grid(alpha=0.3)
+    panel.set_xlabel(xlabel)
     return figure, axes
 
 
@@ -184,23 +192,34 @@ def _as_pixels(images):
     return images
 
 
+def _columns(columns, n):
+    return COUNT("columns", max(1, int(np.ceil(np.sqrt(n)))) if columns is None else columns)
+
+
 def _check_labels(pictures, labels):
     if len(pictures) != len(labels):
         raise ValueError(f"there are {len(pictures)} pictures and {len(labels)} labels.")
 
 
-def _display_width(width):
-    """Return a whole multiple of `width`, so that pixels stay square, of at most ten times."""
-    return width * max(1, min(10, WIDEST // width))
+def _display_width(width, height):
+    """Return a whole multiple of `width`, so that pixels stay square: three to ten, if it fits."""
+    return width * max(1, min(10, WIDEST // width, max(3, TALLEST // height)))
 
 
 def _data_uri(picture):
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
-def _image_tag(picture, alt, width=None):
-    return (
-        f'<img src="{_data_uri(picture)}" alt="{html.escape(alt)}" '
-        f'style="width:{width or _display_width(picture.shape[1])}px;max-width:100%;height:auto;'
-        'image-rendering:pixelated;background:white">'
-    )
+def _side_by_side(images, labels, alt, captions=False):
+    width = max(96, min(160, (WIDEST // len(labels) - 2) // 32 * 32))
+    cells = ""
+    for image, label in zip(images, labels, strict=True):
+        caption = '<figcaption style="font-size:0.8rem;line-height:1.2">'
+        caption += f"{html.escape(label)}</figcaption>"
+        cells += (
+            f'<figure style="margin:0;padding:0;width:{width}px;text-align:center">'
+            f'<img src="{_data_uri(image)}" alt="{html.escape(f"{alt}: {label}")}" '
+            f'style="width:{width}px;max-width:100%;height:auto;image-rendering:pixelated;'
+            f'background:white">{caption if captions else ""}</figure>'
+        )
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px 2px">{cells}</div>')

@@ -80,9 +80,9 @@ def table(rows: list[dict], columns: list[str] | None = None) -> Markdown:
 def explore(function: Callable, **controls) -> None:
     """Call `function` whenever a control moves, and show what it returns; needs a running kernel.
 
-    There is one control of ipywidgets, or an abbreviation such as `(0, 10)`, for each argument. On
-    the static page, where nothing would move, the first result stands alone, with a sentence that
-    says where the control lives. The build sets `SIMPLE_DIFFUSION_STATIC` for that.
+    There is one control of ipywidgets, or an abbreviation such as `(0, 10)`, for each argument. The
+    book's page leaves such cells out. Its build sets `SIMPLE_DIFFUSION_STATIC`, and then the
+    first values are tried, and an error stops the build.
     """
     widget = ipywidgets.interactive(function, **controls)
     if not os.environ.get("SIMPLE_DIFFUSION_STATIC"):
@@ -90,7 +90,4 @@ def explore(function: Callable, **controls) -> None:
         return
     *inputs, _ = widget.children
     values = (control.value for control in inputs)
-    display(function(**dict(zip(controls, values, strict=True))))
-    names = ", ".join(control.description for control in inputs)
-    text = f"On this page the picture stands still. In Colab or Jupyter, controls move: {names}."
-    display(HTML(_BOX.format("#6b7280", text)))
+    function(**dict(zip(controls, values, strict=True)))

@@ -15,9 +15,11 @@ class AveragingMuon(keras.optimizers.Adam):
     of that step is 0.2, so both share one learning rate (Liu et al. 2025, arXiv:2502.16982,
     section 2.2).
 
-    After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: it
-    remembers about the last tenth of a run, however long that is (the power-function average of
-    Karras et al. 2023, arXiv:2312.02696, with their exponent gamma at 9).
+    After step `k` the average is `m * average + (1 - m) * weights` with `m = (1 - 1/k) ** 10`: two
+    thirds of it (`1 - 0.9 ** 10`) come from the last tenth of a run, however long that is (the
+    power-function average of Karras et al. 2023, arXiv:2312.02696, with their exponent gamma at 9).
+
+    It is made as `keras.optimizers.Adam` is; all but `learning_rate` stays as Keras has it.
     """
 
     def build(self, variables):

@@ -121,6 +121,48 @@ def test_a_phone_needs_no_scrolling_sideways_and_pictures_keep_their_shape(page)
     assert bool(shown) == (page.locator("article img").count() > 0)
 
 
+def open_folds(page):
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+
+
+def test_no_box_scrolls_sideways_on_a_desktop_or_a_phone(page):
+    open_folds(page)
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        scrolling = page.evaluate(
+            """() => [...document.querySelectorAll("article *")]
+                .filter((e) => e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1 &&
+                    (e.matches("pre, table, mjx-container") ||
+                     ["auto", "scroll"].includes(getComputedStyle(e).overflowX)))
+                .map(({ tagName, scrollWidth, clientWidth, textContent }) =>
+                    [tagName, scrollWidth, clientWidth, textContent.trim().slice(0, 60)])"""
+        )
+        assert scrolling == [], size
+
+
+def test_pictures_are_large_enough_to_see_and_charts_as_wide_as_the_column(page):
+    open_folds(page)
+    load_pictures(page)
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        # A chart that a slider turns is shown pixel by pixel, too, and is wider than any picture.
+        pictures, charts = page.evaluate(
+            """() => {
+                const shown = [...document.querySelectorAll("article .cell_output img")]
+                    .filter((image) => image.clientWidth);
+                const isChart = (image) => image.naturalWidth >= 480 ||
+                    getComputedStyle(image).imageRendering !== "pixelated";
+                return [
+                    shown.filter((image) => !isChart(image))
+                        .map((i) => [i.clientWidth / i.naturalWidth * 32, i.alt]),
+                    shown.filter(isChart).map((i) => [i.naturalWidth, i.alt]),
+                ];
+            }"""
+        )
+        assert [picture for picture in pictures if picture[0] < 96] == [], size
+        assert [chart for chart in charts if not 600 <= chart[0] <= 720] == []
+
+
 def test_the_search_finds_the_noise_schedule(open_page):
     page = open_page("search.html?q=noise+schedule")
     page.locator("#search-results a[href^='02-schedule.html']").first.wait_for()
