@@ -113,8 +113,12 @@ def test_the_best_that_the_network_can_be_told_is_the_truth_or_next_to_it(direct
         for clean in CARS:
             noisy, truth = (1 - true) * clean + true * NOISE, clean - NOISE
             told = np.arange(1, 17) / 16
-            errors = [np.abs(direction_of(noisy, level) - truth).mean() for level in told]
+            answers = [direction_of(noisy, level) for level in told]
+            errors = [np.abs(answer - truth).mean() for answer in answers]
             assert abs(told[np.argmin(errors)] - true) <= 1 / 16
+            # Told too little it is too loud, told too much too pale.
+            low, right, high = (answers[int(16 * true) + way].std() for way in (-4, -1, 3))
+            assert low > 1.1 * right > 1.2 * high
 
 
 def test_a_question_whose_answer_is_late_makes_way_for_the_next(world):

@@ -13,15 +13,8 @@ from PIL import Image
 from diffusion_core import denormalize, gaussian_noise, load_pretrained, make_model, normalize
 
 RECORDED = ROOT / "_build" / "live" / "recorded"
-LAYERS = {
-    "down_1": "down_1_1_sum",
-    "down_2": "down_2_1_sum",
-    "middle_1": "middle_1_sum",
-    "middle_2": "middle_2_sum",
-    "up_2": "up_2_1_sum",
-    "up_1": "up_1_1_sum",
-    "direction": "direction",
-}
+BLOCKS = ("down_1_1", "down_2_1", "middle_1", "middle_2", "up_2_1", "up_1_1")
+LAYERS = {name: f"{name}_sum" for name in BLOCKS} | {"direction": "direction"}
 
 
 @pytest.fixture
@@ -81,15 +74,15 @@ def test_a_cell_can_change_exactly_those_that_see_it(fields):
 
 
 def test_a_tap_the_mouse_and_the_keyboard_choose_a_cell_and_the_sentence_tells_its_fields(world):
-    assert "Row 5, column 8 of up_1 sees 32 × 32 pixels of the image" in world.inner_text()
+    assert "Row 7, column 7 of down_1_1 sees 10 × 10 pixels of the image" in world.inner_text()
     canvas = world.locator("canvas")
     # The second floor on the left: row 2 and column 3 of 16.
-    canvas.click(position={"x": 128 * 3.5 / 16, "y": 24 + 128 + 24 + 128 * 2.5 / 16})
-    words = "Row 2, column 3 of down_1 sees 10 × 10 pixels of the image (blue)"
+    canvas.click(position={"x": 3 + 128 * 3.5 / 16, "y": 24 + 128 + 24 + 128 * 2.5 / 16})
+    words = "Row 2, column 3 of down_1_1 sees 10 × 10 pixels of the image (blue)"
     world.get_by_text(words).wait_for()
     assert words in canvas.get_attribute("aria-label")
     world.get_by_role("slider", name="Row").press("Home")
-    world.get_by_text("Row 0, column 3 of down_1 sees 6 × 10 pixels").wait_for()
+    world.get_by_text("Row 0, column 3 of down_1_1 sees 6 × 10 pixels").wait_for()
     world.get_by_role("combobox", name="Floor").select_option("image")
     world.get_by_text("Row 0, column 3 of image can change 32 × 32 pixels").wait_for()
     world.get_by_role("combobox", name="Floor").select_option("middle_1")

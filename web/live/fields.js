@@ -1,15 +1,15 @@
 // What a cell of the U sees, and what it can change: from the sizes of the floors alone.
 
-// The outputs of the blocks, and how many convolutions of 3 × 3 each holds.
+// Picture, blocks and direction, and how many convolutions of 3 × 3 each block holds.
 export const FLOORS = [
   { name: "image", side: 32, from: [], convolutions: 0 },
-  { name: "down_1", side: 16, from: ["image"], convolutions: 2 },
-  { name: "down_2", side: 8, from: ["down_1"], convolutions: 2 },
-  { name: "middle_1", side: 4, from: ["down_2"], convolutions: 2 },
+  { name: "down_1_1", side: 16, from: ["image"], convolutions: 2 },
+  { name: "down_2_1", side: 8, from: ["down_1_1"], convolutions: 2 },
+  { name: "middle_1", side: 4, from: ["down_2_1"], convolutions: 2 },
   { name: "middle_2", side: 4, from: ["middle_1"], convolutions: 2 },
-  { name: "up_2", side: 8, from: ["middle_2", "down_2"], convolutions: 2 },
-  { name: "up_1", side: 16, from: ["up_2", "down_1"], convolutions: 2 },
-  { name: "direction", side: 32, from: ["up_1"], convolutions: 0 },
+  { name: "up_2_1", side: 8, from: ["middle_2", "down_2_1"], convolutions: 2 },
+  { name: "up_1_1", side: 16, from: ["up_2_1", "down_1_1"], convolutions: 2 },
+  { name: "direction", side: 32, from: ["up_1_1"], convolutions: 0 },
 ];
 export const floorOf = (name) => FLOORS.find((floor) => floor.name === name);
 

@@ -37,7 +37,7 @@ export async function mount(root) {
   canvas.addEventListener("pointermove", pick);
   floor.addEventListener("change", () => choose(floor.value, ...cell()));
   for (const input of [row, column, skip1, skip2, car]) input.addEventListener("input", show);
-  choose("up_1", 5, 8);
+  choose("down_1_1", 7, 7);
   errors = await Promise.all([fetch(recorded("skips.json")).then((answer) => answer.json()), pictures.decode()])
     .then(([found]) => found, () => undefined); // without them, the fields are still there
   show();
@@ -69,11 +69,12 @@ export async function mount(root) {
 }
 
 const LABEL = 24; // the line above a square
+const EDGE = 3; // room for the outlines
 
 /** Return the side of the squares on a canvas, and the corner of each: down on the left, up on the right. */
 function layout(width) {
   const side = 16 * Math.floor((0.39 * width) / 16); // whole pixels for every cell, on most screens
-  const corner = (i) => [i < 4 ? 0 : width - side, LABEL + (side + LABEL) * (i < 4 ? i : 7 - i)];
+  const corner = (i) => [i < 4 ? EDGE : width - EDGE - side, LABEL + (side + LABEL) * (i < 4 ? i : 7 - i)];
   return { side, corners: FLOORS.map((_, i) => corner(i)) };
 }
 
@@ -108,15 +109,19 @@ function paint(context, width, height, colours, picked, cell, off, pictures, car
     }
     for (const [colour, field] of fields.filter(([, [rows]]) => rows[name])) {
       const [x, y, wide, high] = box(field.map((known) => known[name]));
-      Object.assign(context, { fillStyle: `${colour}40`, strokeStyle: colour, lineWidth: 3 });
+      context.fillStyle = `${colour}40`;
       if (!isPicture) context.fillRect(x, y, wide, high);
-      context.strokeRect(x + 1.5, y + 1.5, wide - 3, high - 3);
+      // On a wider line of the background, so that it is seen on any picture.
+      for (const look of [[colours.background, 6], [colour, 3]]) {
+        [context.strokeStyle, context.lineWidth] = look;
+        context.strokeRect(x - 1, y - 1, wide + 2, high + 2);
+      }
     }
     context.fillStyle = colours.text;
     if (name === picked) context.fillRect(...box(cell.map((at) => [at, at])));
     context.textAlign = i < 4 ? "left" : "right";
     const way = ["", "↓ ", "↓ ", "↓ ", "→ ", "↑ ", "↑ ", "↑ "][i];
-    context.fillText(`${way}${name}, ${cells} × ${cells}`, i < 4 ? left : width, top - 7);
+    context.fillText(`${way}${name}, ${cells} × ${cells}`, i < 4 ? left : left + side, top - 7);
   });
   for (const skip of [1, 2]) {
     const y = corners[skip][1] + side / 2;
