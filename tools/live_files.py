@@ -7,7 +7,8 @@ strong.onnx, and weak.onnx by which it is guided, take `image` float32 (n, heigh
 weights are stored as float16, as they are shipped, and cast to float32 when the file is loaded.
 Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
 draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the
-first of them on its way back), cars.png (six finished cars side by side) and captions.json.
+first of them on its way back), cars.png (six finished cars side by side), captions.json, skips.png
+and skips.json (what the U answers without its skip connections).
 """
 
 import json
@@ -49,7 +50,8 @@ def main(folder: Path) -> None:
         if len(content) > LARGEST_FILE:
             sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
         write_atomically(folder / name, content)
-    record(core.guided(strong, weak), folder / "recorded")
+    cars = record(core.guided(strong, weak), folder / "recorded")
+    record_skips(strong, cars[:2], folder / "recorded")
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:
@@ -115,8 +117,8 @@ def _halve_weights(graph):
             graph.node.insert(0, cast)
 
 
-def record(model: keras.Model, folder: Path) -> None:
-    """Write the pictures of a run, and then their captions."""
+def record(model: keras.Model, folder: Path) -> np.ndarray:
+    """Write the pictures of a run, and then their captions; return six of its cars."""
     captions = {}
 
     def write(name, picture, caption):
@@ -137,6 +139,42 @@ def record(model: keras.Model, folder: Path) -> None:
         write(f"noise-{number:02d}.png", core.denormalize(noisy), f"Noise level {level:.2f}")
 
     write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
+    return core.normalize(cars)
+
+
+def record_skips(network: keras.Model, cars: np.ndarray, folder: Path) -> None:
+    """Write the direction for half noisy cars, with skip connections switched off.
+
+    skips.png has a row for each car: what the network sees, then its direction, halved, with both
+    skips, without `skip_1`, without `skip_2` and without both. skips.json has the errors.
+    """
+    noise = core.gaussian_noise(1, cars.shape[1:], seed=1)
+    noisy, truth = (cars + noise) / 2, cars - noise
+    told = np.full((len(cars), 1), 0.5, np.float32)
+    off = ((), ("skip_1",), ("skip_2",), ("skip_1", "skip_2"))
+    answers = [without(network, skips).predict_on_batch([noisy, told]) for skips in off]
+    errors = [np.abs(answer - truth).mean((1, 2, 3)).tolist() for answer in answers]
+    rows = np.concatenate([noisy, *(answer / 2 for answer in answers)], axis=2)
+    picture = core.denormalize(np.concatenate(rows))
+    write_atomically(folder / "skips.png", png_bytes(picture))
+    write_atomically(folder / "skips.json", json.dumps(np.transpose(errors).tolist()).encode())
+
+
+class FromBelow(keras.layers.Layer):
+    """Takes the place of a skip connection's sum, and passes on what comes from below alone."""
+
+    def call(self, inputs):
+        """Return the first input."""
+        return inputs[0]
+
+
+def without(network: keras.Model, skips: tuple[str, ...]) -> keras.Model:
+    """Return the layers up to the direction, with these skip connections switched off."""
+    whole = keras.Model(network.inputs[:2], network.get_layer("direction").output)
+    return keras.models.clone_model(
+        whole,
+        clone_function=lambda layer: FromBelow() if layer.name in skips else layer,
+    )
 
 
 if __name__ == "__main__":

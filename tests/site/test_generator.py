@@ -105,8 +105,8 @@ class Generator:
 
 
 def pixels_in(box):
-    """The picture on the canvas of a box as uint8 (height, width, 4)."""
-    height, width, values = box.locator("canvas").evaluate(
+    """The picture on the first canvas of a box as uint8 (height, width, 4)."""
+    height, width, values = box.locator("canvas").first.evaluate(
         """canvas => [canvas.height, canvas.width, Array.from(
             canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)]"""
     )
@@ -116,7 +116,7 @@ def pixels_in(box):
 @contextmanager
 def new_picture(box):
     """Wait until the canvas of a box shows another picture than before."""
-    canvas = box.locator("canvas").element_handle()
+    canvas = box.locator("canvas").first.element_handle()
     before = canvas.evaluate("canvas => canvas.toDataURL()")
     yield
     box.page.wait_for_function(
@@ -213,6 +213,57 @@ def test_another_seed_after_a_walk_draws_another_picture(live):
     live.box.get_by_text("Walk to a second seed").click()
 
 
+def test_under_each_state_stands_its_clean_guess(live, python):
+    live.box.get_by_text("More: guidance").click()
+    guesses = live.box.get_by_label("Under each state its clean guess")
+    guesses.check()
+    live.draw(seed=2, cars=2, steps=4)
+    states = python(2, 4, seed=2)
+    guess = live.box.locator(".live-now .live-stage").nth(1)
+    for step, way in ((0, 4), (1, 3), (4, 0)):  # the steps that are left
+        live.step(step)
+        expected = states[step] + way * (states[min(step + 1, 4)] - states[step])
+        assert_same_picture(pixels_in(guess), expected)
+    guesses.uncheck()
+    assert not guess.is_visible()
+    live.box.get_by_text("More: guidance").click()
+
+
+def test_a_kept_run_stands_beside_the_next_at_the_same_noise_level(live, python):
+    kept = live.box.locator(".live-kept")
+    live.draw(seed=3, cars=2, steps=4)
+    live.press("Keep beside the next")
+    live.draw(steps=2)
+    live.step(1)
+    assert_same_picture(live.pixels(), python(2, 2, seed=3)[1])
+    assert_same_picture(pixels_in(kept), python(2, 4, seed=3)[2])
+    assert "in 4 steps" in kept.inner_text()
+    live.press("Let the kept run go")
+    assert not kept.is_visible()
+
+
+def test_a_straight_walk_mixes_the_noises_straight(live, python):
+    live.follow("#draw-seed-5-cars-2-steps-4-to-6-way-50-straight")
+    live.says("Done: 2 cars from seed 5, 50 % of the straight way to seed 6 in 4 steps,")
+    mix = (gaussian_noise(2, seed=5) + gaussian_noise(2, seed=6)) / 2
+    assert_same_picture(live.pixels(), python(2, 4, guidance=1, noise=mix)[-1])
+    live.follow("#draw-seed-5-cars-2-steps-1-guidance-3")
+    live.says("Done: 2 cars from seed 5 in 1 step")
+
+
+def test_a_tap_gives_a_picture_its_own_address_under_which_it_is_drawn_alone(live, python):
+    live.draw(seed=3, cars=5, steps=2)
+    canvas = live.box.locator("canvas").first
+    width = canvas.bounding_box()["width"]
+    canvas.click(position={"x": width / 2, "y": width / 2})  # in the second row of three
+    link = live.box.get_by_role("link", name="seed 3, number 4")
+    link.click()
+    live.says("Done: 1 car from seed 3, number 4 in 2 steps")
+    assert_same_picture(live.pixels(), python(5, 2, seed=3)[-1][4:])
+    live.follow("#draw-seed-3-cars-1-steps-1-guidance-3")
+    live.says("Done: 1 car from seed 3 in 1 step")
+
+
 def test_a_double_click_draws_once_and_a_change_of_mind_ends_the_run(live, python):
     live.page.evaluate(
         """() => {
@@ -252,7 +303,7 @@ def test_the_keyboard_is_enough_and_every_control_has_a_name(live):
     live.says("Done: 1 car from seed 2")
     live.slider.focus()
     keyboard.press("ArrowLeft")
-    canvas = live.box.locator("canvas")
+    canvas = live.box.locator("canvas").first
     assert "3 of 4: noise level 0.25" in live.slider.get_attribute("aria-valuetext")
     assert "step 3 of 4: noise level 0.25" in canvas.get_attribute("aria-label")
     for control in live.box.locator("input, button").all():
@@ -267,7 +318,8 @@ def test_a_drawing_can_be_downloaded_as_it_is_shown_and_shared_as_a_link(live):
         live.press("Download PNG")
     assert download.value.suggested_filename == "cars-seed-8-cars-2-steps-3-guidance-3-step-3.png"
     saved = np.array(Image.open(download.value.path()).convert("RGBA"))
-    np.testing.assert_array_equal(saved, np.where(shown[..., 3:] == 0, 255, shown))
+    large = shown.repeat(8, axis=0).repeat(8, axis=1)
+    np.testing.assert_array_equal(saved, np.where(large[..., 3:] == 0, 255, large))
     live.press("Copy link")
     live.says("The link is copied")
     link = live.page.evaluate("navigator.clipboard.readText()")
@@ -304,6 +356,7 @@ def test_before_anything_is_drawn_there_is_a_recorded_run_and_nothing_large_is_l
             generator.slider.fill(str(step))
         recorded = generator.pixels()[..., :3].astype(int)
         assert np.abs(recorded - figures.image_grid(states[step])).max() <= 2
+    generator.says("The first time, it fetches up to")
     # A walk that was chosen before anything was drawn belongs to its link, here copied by hand.
     generator.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     generator.box.get_by_text("Walk to a second seed").click()
@@ -334,7 +387,7 @@ def test_a_run_that_fails_half_way_says_what_stays(generator):
     fake_runtime(generator.page, failing_call=6)  # two at loading, then two a step
     generator.fill(cars=1, steps=4)
     assert "Its steps so far stay here." in generator.fails()
-    assert generator.slider.get_attribute("max") == "2"
+    assert generator.slider.get_attribute("max") == "1"
 
 
 def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):

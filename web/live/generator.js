@@ -3,17 +3,31 @@
 // The box holds a recorded run when the page comes (see tools/finish_site.py). It stays in use until
 // the reader draws, and comes back when the browser cannot.
 
-import { drawGrid, fit, setSize } from "./pixels.js";
+import { drawGrid, enlarge, fit, gridColumns, setSize } from "./pixels.js";
 import { keepForOffline } from "./keep.js";
+import { openNetwork, showProgress, sizeOfFirstLoad } from "./network.js";
 
-const LIMITS = { seed: 2 ** 32 - 1, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
-const LINK = /^#draw-seed-(\d+)-cars-(\d+)-steps-(\d+)(?:-guidance-([\d.]+))?(?:-to-(\d+)-way-(\d+))?$/;
+const LIMITS = { seed: 2 ** 32 - 1, first: 2 ** 32 - 26, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
+// What a link leaves out; one without guidance was made for the network alone.
+const USUAL = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 1, to: 2, way: 0 };
+const RECORDED = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 3, to: 2, way: 0, straight: false };
+const ENLARGED = 8; // pixels of a saved picture for each that was drawn
+
+// A run: its state, the clean guess under it, and its name where two stand side by side.
+const COLUMN = `
+  <div class="live-stage"><canvas role="img"></canvas></div>
+  <div class="live-stage" hidden><canvas role="img"></canvas></div>
+  <figcaption></figcaption>`;
 
 const MARKUP = `
 <div class="live-picture">
-  <div class="live-stage"><canvas role="img"></canvas></div>
+  <div class="live-columns">
+    <figure class="live-now">${COLUMN}</figure>
+    <figure class="live-kept" hidden>${COLUMN}</figure>
+  </div>
   <label class="live-wide">Step <span class="live-where"></span>
     <input type="range" name="step" min="0" aria-label="Step"></label>
+  <p class="live-address">Tap a picture, and its own address stands here.</p>
 </div>
 <form class="live-controls">
   <div class="live-row">
@@ -26,15 +40,19 @@ const MARKUP = `
     <button type="button" name="another">Another seed</button>
   </div>
   <details>
-    <summary>More: guidance</summary>
+    <summary>More: guidance, clean guesses</summary>
     <label class="live-wide">Guidance <span class="live-guidance"></span>
       <input type="range" name="guidance" min="1" max="${LIMITS.guidance}" step="0.5" value="3"></label>
+    <label class="live-tick"><input type="checkbox" name="guesses"> Under each state its clean guess</label>
+    <label class="live-wide">Number of the first car
+      <input type="number" name="first" min="0" max="${LIMITS.first}" value="0" required></label>
   </details>
   <details class="live-walk">
     <summary>Walk to a second seed</summary>
     <label class="live-wide">Second seed <input type="number" name="to" min="0" max="${LIMITS.to}" value="2" required></label>
     <label class="live-wide">Way <span class="live-share"></span>
       <input type="range" name="way" min="0" max="100" step="5" value="0"></label>
+    <label class="live-tick"><input type="checkbox" name="straight"> Walk straight, not on the sphere</label>
   </details>
   <progress hidden aria-label="Loading the network"></progress>
   <p class="live-status" role="status"></p>
@@ -42,35 +60,36 @@ const MARKUP = `
   <div class="live-row">
     <button type="button" name="download">Download PNG</button>
     <button type="button" name="link">Copy link</button>
+    <button type="button" name="keep">Keep beside the next</button>
   </div>
   <label class="live-wide" hidden>Link to this drawing <input name="address" readonly></label>
 </form>`;
 
-const WORKER = new URL("worker.js", import.meta.url);
-
 const INTRODUCTION =
-  "This is a recorded run of seed 0. Press Draw, and your browser draws its own: it loads the network once, " +
-  "and sends nothing.";
+  "This is a recorded run of seed 0. Press Draw, and your browser draws its own, and sends nothing.";
 
 for (const root of document.querySelectorAll("[data-live-generator]")) mount(root);
 
 function mount(root) {
-  let frames = recordedFrames(root);
-  let drawn; // the request that the frames come from; undefined for the recorded run
+  let shown = { request: RECORDED, frames: recordedFrames(root), recorded: true };
+  let kept; // another run, shown beside it
   let running; // the request that is being drawn
-  let worker;
-  let runs = 0;
   let following = true; // whether the picture follows the run, or stays where the reader put it
 
   root.innerHTML = MARKUP;
   const form = root.querySelector("form");
-  const { seed, cars, steps, guidance, to, way, address } = form.elements;
-  const [canvas, slider, where] = ["canvas", "[name=step]", ".live-where"].map(find);
+  const { seed, guidance, guesses, way, straight, keep, address } = form.elements;
+  const [now, beside, canvas] = [".live-now", ".live-kept", "canvas"].map(find);
+  const [slider, where, own] = ["[name=step]", ".live-where", ".live-address"].map(find);
   const [strength, share] = [".live-guidance", ".live-share"].map(find);
   const [status, problem, progress, walk] = [".live-status", ".live-error", "progress", ".live-walk"].map(find);
+  const ask = openNetwork(root, receive);
   status.textContent = INTRODUCTION;
+  sizeOfFirstLoad().then((sentence) => {
+    if (root.dataset.state === "idle") status.textContent = `${INTRODUCTION} ${sentence}`;
+  });
   setState("idle");
-  show(frames.length - 1);
+  show(shown.frames.length - 1);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -84,18 +103,24 @@ function mount(root) {
   });
   form.elements.download.addEventListener("click", download);
   form.elements.link.addEventListener("click", copyLink);
+  keep.addEventListener("click", keepOrLetGo);
+  guesses.addEventListener("change", () => show(Number(slider.value)));
+  canvas.addEventListener("click", tellAddress);
   // Nobody sees what is wrong with a field that is folded away.
-  to.addEventListener("invalid", () => (walk.open = true));
-  for (const range of [guidance, way]) {
-    range.addEventListener("input", tellRanges);
+  for (const fold of root.querySelectorAll("details")) {
+    fold.addEventListener("invalid", () => (fold.open = true), { capture: true });
+  }
+  for (const input of [guidance, way, straight]) {
+    input.addEventListener("input", tellRanges);
     // These are drawn as the reader goes, but the first load is asked for by a button.
-    range.addEventListener("change", () => worker && draw());
+    input.addEventListener("change", () => ask.started() && draw());
   }
   slider.addEventListener("input", () => {
-    following = Number(slider.value) === frames.length - 1;
+    following = Number(slider.value) === shown.frames.length - 1;
     show(Number(slider.value));
   });
-  new ResizeObserver(() => fit(canvas)).observe(canvas.parentElement);
+  const fitting = new ResizeObserver((stages) => stages.forEach(({ target }) => fit(target.firstChild)));
+  for (const stage of root.querySelectorAll(".live-stage")) fitting.observe(stage);
   window.addEventListener("hashchange", followLink);
   tellRanges();
   followLink();
@@ -106,46 +131,23 @@ function mount(root) {
     const request = asked();
     if (running && same(request, running)) return;
     problem.textContent = "";
-    if (typeof WebAssembly === "undefined" || typeof Worker === "undefined") {
-      return fail({ kind: "old", text: "no WebAssembly or no Worker" });
-    }
     running = request;
     following = true;
-    worker ??= startWorker();
-    worker.postMessage({ ...request, run: ++runs, wasm: wantsWasm(root) });
     status.textContent = `Drawing ${describe(request)}.`;
     setState("waiting");
+    ask(request);
   }
 
   /** Return the request that the controls hold. */
   function asked() {
-    return {
-      seed: Number(seed.value),
-      cars: Number(cars.value),
-      steps: Number(steps.value),
-      guidance: Number(guidance.value),
-      to: Number(to.value),
-      way: Number(way.value) / 100,
-    };
-  }
-
-  function startWorker() {
-    const started = new Worker(WORKER, { type: "module" });
-    started.onmessage = ({ data }) => data.run === runs && receive(data);
-    // The event does not say why, so the file is asked for once more.
-    started.onerror = async () => {
-      const kind = await fetch(WORKER).then(({ ok }) => (ok ? "old" : "missing"), () => "unreachable");
-      fail({ kind, text: "worker.js" });
-    };
-    return started;
+    const names = ["seed", "first", "cars", "steps", "guidance", "to"];
+    const numbers = names.map((name) => [name, Number(form.elements[name].value)]);
+    return { ...Object.fromEntries(numbers), way: Number(way.value) / 100, straight: straight.checked };
   }
 
   function receive(message) {
     if (message.type === "progress") {
-      progress.hidden = false;
-      [progress.max, progress.value] = [message.total, message.loaded];
-      const [loaded, total] = [message.loaded, message.total].map((n) => (n / 1e6).toFixed(1));
-      progress.textContent = `${loaded} of ${total} MB`;
+      showProgress(progress, message);
     } else if (message.type === "state") {
       addState(message);
     } else if (message.type === "done") {
@@ -155,20 +157,23 @@ function mount(root) {
     }
   }
 
-  function addState({ step, pixels }) {
+  function addState({ step, pixels, guess }) {
     progress.hidden = true;
     if (step === 0) {
-      frames = [];
-      drawn = running;
+      shown = { request: running, frames: [] };
       setState("drawing");
     }
-    const level = (1 - step / drawn.steps).toFixed(2);
-    const words = `${step} of ${drawn.steps}: noise level ${level}`;
-    const side = Math.sqrt(pixels.length / 4 / drawn.cars);
-    frames.push({ words, paint: (canvas) => drawGrid(canvas, pixels, side) });
+    const { frames, request } = shown;
+    const words = `${step} of ${request.steps}: noise level ${(1 - step / request.steps).toFixed(2)}`;
+    const side = Math.sqrt(pixels.length / 4 / request.cars);
+    frames.push({
+      words,
+      paint: (canvas) => drawGrid(canvas, pixels, side),
+      paintGuess: (canvas) => drawGrid(canvas, guess, side),
+    });
     // Where the reader asked for less motion, the steps do not play; the slider still shows them.
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (following && (!still || step === 0 || step === drawn.steps)) show(step);
+    if (following && (!still || step === 0 || step === request.steps)) show(step);
     else show(Math.min(Number(slider.value), step));
   }
 
@@ -176,53 +181,79 @@ function mount(root) {
     running = undefined;
     const device = backend === "webgpu" ? "your graphics card" : "your processor";
     status.textContent =
-      `Done: ${describe(drawn)}, in ${(milliseconds / 1000).toFixed(1)} seconds on ${device}. ` +
+      `Done: ${describe(shown.request)}, in ${(milliseconds / 1000).toFixed(1)} seconds on ${device}. ` +
       "Move the slider to see every step.";
     Object.assign(root.dataset, { backend, first, milliseconds });
     setState("done");
     keepForOffline(runtimeFiles);
   }
 
-  function fail({ kind, text }) {
-    worker?.terminate();
-    worker = undefined;
-    const begun = running && running === drawn;
+  function fail({ text }) {
+    const begun = running && running === shown.request;
     running = undefined;
     progress.hidden = true;
     status.textContent = "";
-    const rest = begun ? "Its steps so far stay" : `The ${drawn ? "last" : "recorded"} run stays`;
-    problem.textContent = `${explain(kind, text)} ${rest} here.`;
+    const rest = begun ? "Its steps so far stay" : `The ${shown.recorded ? "recorded" : "last"} run stays`;
+    problem.textContent = `${text} ${rest} here.`;
     setState("error");
   }
 
   function show(step) {
-    slider.max = frames.length - 1;
+    const { words } = shown.frames[step];
+    slider.max = shown.frames.length - 1;
     slider.value = step;
-    where.textContent = frames[step].words;
-    slider.setAttribute("aria-valuetext", frames[step].words);
-    const what = drawn ? describe(drawn) : "nine recorded pictures";
-    canvas.setAttribute("aria-label", `A grid of small pictures: ${what}, step ${frames[step].words}`);
+    where.textContent = words;
+    slider.setAttribute("aria-valuetext", words);
     root.dataset.step = step;
-    const frame = frames[step];
-    frame.paint(canvas, () => frames[slider.value] === frame);
+    showRun(now, shown, step);
+    if (kept) showRun(beside, kept, Math.floor((step / shown.request.steps) * kept.request.steps));
+  }
+
+  /** Show a run in its column, at this step or the last that it has. */
+  function showRun(column, run, step) {
+    const frame = run.frames[Math.min(step, run.frames.length - 1)];
+    const [state, guess] = column.querySelectorAll("canvas");
+    const name = run.recorded ? "nine recorded pictures" : describe(run.request);
+    column.querySelector("figcaption").textContent = kept ? name : "";
+    state.setAttribute("aria-label", `A grid of small pictures: ${name}, step ${frame.words}`);
+    guess.setAttribute("aria-label", `The clean guess for each: ${name}, step ${frame.words}`);
+    frame.paint(state, () => shown.frames[slider.value] === frame || run === kept);
+    // The recorded run came without guesses.
+    guess.parentElement.hidden = !guesses.checked || run.recorded;
+    if (!guess.parentElement.hidden) frame.paintGuess(guess);
+  }
+
+  function keepOrLetGo() {
+    kept = kept ? undefined : shown;
+    beside.hidden = !kept;
+    keep.textContent = kept ? "Let the kept run go" : "Keep beside the next";
+    show(Number(slider.value));
+  }
+
+  /** Tell what the picture under the finger depends on: its seed and its number. */
+  function tellAddress({ offsetX, offsetY }) {
+    const { request } = shown;
+    const columns = gridColumns(request.cars);
+    const [column, row] = [offsetX, offsetY].map((x) => Math.floor((x / canvas.clientWidth) * columns));
+    const number = row * columns + column;
+    if (column >= columns || number >= request.cars) return;
+    const first = request.first + number;
+    const link = document.createElement("a");
+    link.href = linkTo({ ...request, first, cars: 1 });
+    link.textContent = `seed ${request.seed}, number ${first}`;
+    own.replaceChildren("This picture is ", link, ": the link draws it alone.");
   }
 
   function download() {
-    const copy = document.createElement("canvas");
-    [copy.width, copy.height] = [canvas.width, canvas.height];
-    const context = copy.getContext("2d");
-    context.fillStyle = "white"; // the gaps between the pictures
-    context.fillRect(0, 0, copy.width, copy.height);
-    context.drawImage(canvas, 0, 0);
     const link = document.createElement("a");
-    link.href = copy.toDataURL("image/png");
-    link.download = drawn ? `cars${linkTo(drawn).hash.slice(5)}-step-${slider.value}.png` : "cars.png";
+    link.href = enlarge(canvas, ENLARGED).toDataURL("image/png");
+    link.download = `cars${linkTo(shown.request).hash.slice(5)}-step-${slider.value}.png`;
     link.click();
   }
 
   async function copyLink() {
     if (!form.reportValidity()) return;
-    address.value = linkTo(drawn ?? asked());
+    address.value = linkTo(shown.recorded ? asked() : shown.request);
     try {
       await navigator.clipboard.writeText(address.value);
       status.textContent = "The link is copied. Whoever opens it sees the same cars.";
@@ -235,11 +266,13 @@ function mount(root) {
 
   /** Draw what the address of the page asks for, if it does. */
   function followLink() {
-    const match = LINK.exec(location.hash);
-    if (!match) return;
-    // A link without guidance was made for the network alone.
-    [, seed.value, cars.value, steps.value, guidance.value = 1, to.value = 2, way.value = 0] = match;
-    walk.open = match[5] !== undefined;
+    const [kind, ...words] = location.hash.split("-");
+    if (kind !== "#draw") return;
+    for (const [name, usual] of Object.entries(USUAL)) {
+      form.elements[name].value = words.includes(name) ? words[words.indexOf(name) + 1] : usual;
+    }
+    straight.checked = words.includes("straight");
+    walk.open = words.includes("to");
     tellRanges();
     root.scrollIntoView();
     draw();
@@ -279,35 +312,22 @@ function recordedFrames(root) {
   });
 }
 
-function describe({ seed, cars, steps, guidance, to, way }) {
-  const walk = way > 0 ? `, ${Math.round(way * 100)} % of the way to seed ${to}` : "";
+function describe({ seed, first, cars, steps, guidance, to, way, straight }) {
+  const kind = straight ? "straight way" : "way";
+  const walk = way > 0 ? `, ${Math.round(way * 100)} % of the ${kind} to seed ${to}` : "";
   const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-  return `${count(cars, "car")} from seed ${seed}${walk} in ${count(steps, "step")}, guidance ${guidance}`;
+  const start = first > 0 ? `, number ${first}${cars > 1 ? " and on" : ""}` : "";
+  return `${count(cars, "car")} from seed ${seed}${start}${walk} in ${count(steps, "step")}, guidance ${guidance}`;
 }
 
-function linkTo({ seed, cars, steps, guidance, to, way }) {
+function linkTo({ seed, first, cars, steps, guidance, to, way, straight }) {
   const url = new URL(location.href);
   url.hash = `draw-seed-${seed}-cars-${cars}-steps-${steps}-guidance-${guidance}`;
-  if (way > 0) url.hash += `-to-${to}-way-${Math.round(way * 100)}`;
+  if (first > 0) url.hash += `-first-${first}`;
+  if (way > 0) url.hash += `-to-${to}-way-${Math.round(way * 100)}${straight ? "-straight" : ""}`;
   return url;
 }
 
 function same(one, other) {
   return Object.keys(one).every((key) => one[key] === other[key]);
-}
-
-function wantsWasm(root) {
-  return "wasm" in root.dataset || new URLSearchParams(location.search).has("wasm");
-}
-
-function explain(kind, text) {
-  if (/memory|alloc/i.test(text)) kind = "memory";
-  const reasons = {
-    old: "This browser cannot run the network: it lacks WebAssembly or workers. A current one can.",
-    missing: "A file of the network is missing on this site. If you built it, run make book again.",
-    unreachable: "The network could not be loaded. Are you online? Press Draw to try again.",
-    memory: "This device ran out of memory. Close some tabs, ask for fewer cars, and press Draw.",
-  };
-  const reason = reasons[kind] ?? "The network could not run in this browser. Press Draw to try again.";
-  return `${reason} (${text})`;
 }

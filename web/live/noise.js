@@ -1,4 +1,4 @@
-// The noise of `diffusion_core.gaussian_noise`, number for number, and the walk between two noises.
+// The noise of `diffusion_core.gaussian_noise`, number for number, and two walks between two noises.
 
 /**
  * Return the standard normal noise of pictures `first` to `first + n - 1` of a seed.
@@ -37,6 +37,11 @@ export function mixSpherically(from, to, share) {
   const angle = Math.fround(Math.fround(share) * Math.fround(Math.PI)) / 2;
   const [ofFrom, ofTo] = [Math.fround(Math.cos(angle)), Math.fround(Math.sin(angle))];
   return from.map((value, i) => Math.fround(ofFrom * value) + Math.fround(ofTo * to[i]));
+}
+
+/** Return `(1 - share) · from + share · to`: in the middle it has only half the variance. */
+export function mixStraight(from, to, share) {
+  return from.map((value, i) => (1 - share) * value + share * to[i]);
 }
 
 /** Return two of the three hashed integers; all arithmetic wraps at 2³². */

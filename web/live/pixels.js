@@ -13,7 +13,7 @@ export function toPixels(numbers) {
 /** Draw square RGBA pictures on a canvas as a grid, row by row, with gaps of one pixel. */
 export function drawGrid(canvas, pixels, side) {
   const n = pixels.length / (4 * side * side);
-  const columns = Math.ceil(Math.sqrt(n));
+  const columns = gridColumns(n);
   setSize(canvas, columns * (side + 1) - 1, Math.ceil(n / columns) * (side + 1) - 1);
   const context = canvas.getContext("2d");
   for (let i = 0; i < n; i++) {
@@ -21,6 +21,23 @@ export function drawGrid(canvas, pixels, side) {
     const [column, row] = [i % columns, Math.floor(i / columns)];
     context.putImageData(new ImageData(picture, side), column * (side + 1), row * (side + 1));
   }
+}
+
+/** Return how many of `n` pictures stand in a row of their grid. */
+export function gridColumns(n) {
+  return Math.ceil(Math.sqrt(n));
+}
+
+/** Return a copy of a canvas on white, with each of its pixels as a square of `times` × `times`. */
+export function enlarge(canvas, times) {
+  const copy = document.createElement("canvas");
+  [copy.width, copy.height] = [times * canvas.width, times * canvas.height];
+  const context = copy.getContext("2d");
+  context.fillStyle = "white"; // the gaps between the pictures
+  context.fillRect(0, 0, copy.width, copy.height);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(canvas, 0, 0, copy.width, copy.height);
+  return copy;
 }
 
 /** Give a canvas its size in pixels (which clears it), and on the page the largest that fits. */

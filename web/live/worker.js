@@ -1,15 +1,13 @@
-// Loads the network and its guide when the first request comes, and draws: a call of each a step.
+// Loads the network and its guide when the first request comes, and answers it. Either it draws, with
+// a call of each a step, or it asks the network alone, once.
 //
-// In:  { run, seed, cars, steps, guidance, to, way, wasm }; a newer run ends the one before it.
-// Out: { run, type, ... } with the type "progress", "state", "done" or "error".
+// In:  { run, wasm, seed, first, cars, steps, guidance, to, way, straight }, or
+//      { run, wasm, image, level, nextLevel }; a newer run ends the one before it.
+// Out: { run, type, ... } with the type "progress", "state", "done", "answer" or "error".
 
-import { gaussianNoise, mixSpherically } from "./noise.js";
+import { gaussianNoise, mixSpherically, mixStraight } from "./noise.js";
 import { toPixels } from "./pixels.js";
-
-const RUNTIMES = {
-  wasm: { script: "ort.wasm.min.mjs", binary: "ort-wasm-simd-threaded" },
-  webgpu: { script: "ort.jspi.min.mjs", binary: "ort-wasm-simd-threaded.jspi" },
-};
+import { filesOf } from "./runtime.js";
 
 let latest;
 let network;
@@ -22,52 +20,65 @@ self.onmessage = ({ data: request }) => {
 };
 
 async function answer(request) {
+  const work = request.image ? askOnce : draw;
   try {
     network ??= load(request.wasm);
     try {
-      await draw(request);
+      await work(request);
     } catch (error) {
       // A graphics card may give up at any call: then the processor draws, from the start.
       if ((await network).backend !== "webgpu") throw error;
       network = load(true);
-      await draw(request);
+      await work(request);
     }
   } catch (error) {
     tell(latest, "error", { kind: error.kind, text: String(error.message ?? error) });
   }
 }
 
-async function draw({ run, seed, cars, steps, guidance, to, way }) {
+async function draw({ run, seed, first: number, cars, steps, guidance, to, way, straight }) {
   const { networks, ort, shape, ...about } = await network;
   if (run !== latest) return;
   const started = performance.now();
-  const size = shape.reduce((a, b) => a * b);
-  let state = gaussianNoise(cars, size, seed);
-  if (way > 0) state = mixSpherically(state, gaussianNoise(cars, size, to), way);
-  tellState(run, 0, state);
+  const noise = (ofSeed) => gaussianNoise(cars, sizeOf(shape), ofSeed, number);
+  const mix = straight ? mixStraight : mixSpherically;
+  let state = way > 0 ? mix(noise(seed), noise(to), way) : noise(seed);
   let first;
   for (let step = 0; step < steps; step++) {
-    state = await takeStep(ort, networks, state, [cars, ...shape], guidance, step, steps);
+    const next = await takeStep(ort, networks, state, [cars, ...shape], guidance, step, steps);
     // A message that waits is read now, and may hold a newer request.
     await new Promise((resume) => setTimeout(resume));
     if (run !== latest) return;
-    tellState(run, step + 1, state);
+    // All steps that are left, along the direction of this one.
+    const guess = state.map((x, i) => x + (steps - step) * (next[i] - x));
+    tellState(run, step, state, guess);
+    state = next;
     first ??= performance.now() - started;
   }
+  tellState(run, steps, state, state); // nothing is left to guess
   tell(run, "done", { ...about, first, milliseconds: performance.now() - started });
 }
 
+async function askOnce({ run, image, level, nextLevel }) {
+  const { networks, ort, shape, ...about } = await network;
+  if (run !== latest) return;
+  const next = await call(ort, networks.strong, image, [1, ...shape], level, nextLevel);
+  tell(run, "answer", { ...about, next });
+}
+
 async function takeStep(ort, { strong, weak }, state, shape, guidance, step, steps) {
-  const level = (t) => new ort.Tensor(new Float32Array(shape[0]).fill(1 - t / steps), [shape[0], 1]);
-  const ask = async (session) => {
-    const image = new ort.Tensor(state, shape);
-    const question = { image, noise_level: level(step), next_noise_level: level(step + 1) };
-    return (await session.run(question)).next_image.data;
-  };
-  const next = await ask(strong);
+  const levels = [1 - step / steps, 1 - (step + 1) / steps];
+  const next = await call(ort, strong, state, shape, ...levels);
   if (guidance === 1) return next;
-  const weakNext = await ask(weak);
+  const weakNext = await call(ort, weak, state, shape, ...levels);
   return next.map((strongNext, i) => weakNext[i] + guidance * (strongNext - weakNext[i]));
+}
+
+async function call(ort, session, image, shape, level, nextLevel) {
+  const n = shape[0];
+  const tensor = (value) => new ort.Tensor(new Float32Array(n).fill(value), [n, 1]);
+  const levels = { noise_level: tensor(level), next_noise_level: tensor(nextLevel) };
+  return (await session.run({ image: new ort.Tensor(image, shape), ...levels })).next_image.data;
 }
 
 async function load(wasmOnly) {
@@ -83,20 +94,19 @@ async function load(wasmOnly) {
 }
 
 async function loadRuntime(backend, files) {
-  const { script, binary } = RUNTIMES[backend];
-  const wanted = [`ort/${binary}.wasm`, "strong.onnx", "weak.onnx"];
+  const { scripts, program, networks: models } = filesOf(backend);
+  const wanted = [program, ...models];
   const total = wanted.reduce((sum, name) => sum + files.bytes[name], 0);
   let loaded = 0;
   const count = (bytes) => tell(latest, "progress", { loaded: (loaded += bytes), total });
-  const [wasmBinary, ...models] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
-  const scripts = [`ort/${script}`, `ort/${binary}.mjs`];
+  const [wasmBinary, ...contents] = await Promise.all(wanted.map((name) => fetchBytes(name, count)));
   const start = async () => {
     const ort = await import(`./${scripts[0]}`);
     const wasmPaths = { mjs: new URL(scripts[1], import.meta.url).href };
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths });
     const open = (model) => ort.InferenceSession.create(model, { executionProviders: [backend] });
     // One after the other: the runtime is prepared by the first.
-    const networks = { strong: await open(models[0]), weak: await open(models[1]) };
+    const networks = { strong: await open(contents[0]), weak: await open(contents[1]) };
     return { ort, networks };
   };
   const { ort, networks } = await start().catch(async (error) => {
@@ -106,9 +116,9 @@ async function loadRuntime(backend, files) {
   });
   const shape = files.image_shape;
   // The first call is slow, since the browser compiles as it goes: a small one takes the blow.
-  const dark = new Float32Array(shape.reduce((a, b) => a * b));
+  const dark = new Float32Array(sizeOf(shape));
   await takeStep(ort, networks, dark, [1, ...shape], 3, 0, 1);
-  const runtimeFiles = [...scripts, `ort/${binary}.wasm`];
+  const runtimeFiles = [...scripts, program];
   return { networks, ort, shape, backend, runtimeFiles };
 }
 
@@ -138,9 +148,13 @@ async function fetchBytes(name, count = () => {}) {
   }
 }
 
-function tellState(run, step, state) {
-  const pixels = toPixels(state);
-  self.postMessage({ run, type: "state", step, pixels }, [pixels.buffer]);
+function sizeOf(shape) {
+  return shape.reduce((a, b) => a * b);
+}
+
+/** Tell a state, and the clean guess that belongs to it. */
+function tellState(run, step, state, guess) {
+  tell(run, "state", { step, pixels: toPixels(state), guess: toPixels(guess) });
 }
 
 function tell(run, type, rest) {
