@@ -15,9 +15,19 @@ export function write(context, words, [x, y], align, colour) {
   context.fillText(words, x, y);
 }
 
+/** Write the names of lines in a row from `x` on, a piece of each before it. */
+export function legend(context, kinds, x, colour) {
+  for (const [name, kind] of Object.entries(kinds)) {
+    stroke(context, [[x, 12], [x + 14, 12]], ...kind);
+    write(context, name, [x + 18, 16], "left", colour);
+    x += context.measureText(name).width + 28;
+  }
+}
+
 /** Return a number with its sign, and so many digits behind the point. */
 export function signed(value, digits) {
-  return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+  const rounded = value.toFixed(digits);
+  return (Number(rounded) < 0 ? "−" : "+") + rounded.replace("-", "");
 }
 
 /** Return a share as a percentage. */

@@ -1,8 +1,8 @@
 // Chapter 2, the bending path: a world of one pixel, as often black (-1) as white (1).
 
 import { keepPainted, onDrag } from "../canvas.js";
-import { percent, signed, stroke, write } from "../draw.js";
-import { crossing, normalCdf } from "../normal.js";
+import { legend, percent, signed, stroke, write } from "../draw.js";
+import { crossing, normalCdf } from "../statistics.js";
 
 /** Return the average clean pixel of all that fit the noisy pixel `x` at noise level `a`. */
 export function guess(x, a) {
@@ -117,12 +117,7 @@ function paint(context, width, height, colours, start, steps, shift) {
   }
   for (const a of [...levels(4), 0]) label(a, across(a), height - bottom + 16, "center");
   label("noise level", across(0.5), height - 6, "center");
-  let x = 4;
-  for (const [name, kind] of Object.entries(kinds)) {
-    stroke(context, [[x, 12], [x + 15, 12]], ...kind);
-    label(name, x + 19, 16, "left");
-    x += context.measureText(name).width + 29;
-  }
+  legend(context, kinds, 4, colours.text);
 
   const rows = Math.round(height / 70); // above 0, and as many below
   for (const a of levels(Math.round(width / 45))) {
