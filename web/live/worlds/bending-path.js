@@ -56,7 +56,7 @@ const MARKUP = `
       <input type="range" name="start" min="-2.5" max="2.5" step="0.1" value="0.8"></label>
     <label>Steps <span class="live-where"></span>
       <input type="range" name="power" min="0" max="6" value="0"></label>
-    <label>Shift of the others <span class="live-where"></span>
+    <label>Shift of other starts <span class="live-where"></span>
       <input type="range" name="shift" min="-1" max="1" step="0.1" value="0"></label>
   </div>
   <p class="live-status" role="status"></p>
@@ -87,8 +87,9 @@ export function mount(root) {
     const way = steps > 1 ? `${steps} steps lead` : "One step leads";
     const path = `${way} from ${signed(from, 1)} to ${signed(end, 2)}: ${colour}.`;
     const [white, black] = [whiteShare(steps, added), whiteShare(steps, -added)];
-    root.querySelector(".live-status").textContent = `${path} Of all starts, ${percent(white)} ` +
-      `end white (above 0.9) and ${percent(1 - white - black)} grey. ` +
+    const starts = added ? `starts, shifted by ${signed(added, 1)}` : "starts";
+    root.querySelector(".live-status").textContent = `${path} Of all ${starts}, ` +
+      `${percent(white)} end white (above 0.9) and ${percent(1 - white - black)} grey. ` +
       `On exact paths, ${percent(normalCdf(added))} end white and none grey.`;
     canvas.setAttribute("aria-label", `Paths of one pixel from noise to clean. ${path}`);
     repaint();

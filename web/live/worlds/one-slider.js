@@ -9,7 +9,7 @@ import { blurredHistogram, histogram, moments } from "../statistics.js";
 
 const SIDE = 32;
 const EDGES = Array.from({ length: 72 }, (_, i) => (i - 35.5) / 10);
-const TALLEST = 0.15;
+const TALLEST = 0.2;
 const SHAPES = [0.62, 0.62, 0.42];
 const MARGIN = 62; // beside the schedules
 const FOOT = 18; // under the schedules
@@ -20,7 +20,7 @@ const MARKUP = `
 <div class="live-controls">
   <div class="live-row">
     <label>Noise level <span class="live-where"></span>
-      <input type="range" min="0" max="1" step="0.005" value="0.3"></label>
+      <input type="range" min="0" max="1" step="0.005" value="0.2"></label>
     <label>Picture <select>
       ${[1, 2, 3, 4, 5, 6].map((car) => `<option>drawn car ${car}</option>`).join("")}
     </select></label>
@@ -105,7 +105,7 @@ function paintHistogram(context, width, height, colours, { a, clean, noisy }) {
   const label = (words, x, y, align) => write(context, words, [x, y], align, colours.text);
   for (let x = -3; x <= 3; x++) label(x, across(x), height - 20, "center");
   label("value", across(0), height - 4, "center");
-  for (const share of [0, 0.05, 0.1, 0.15]) {
+  for (const share of [0, 0.1, 0.2]) {
     label(`${100 * share} %`, left - 5, up(share) + 4, "right");
     stroke(context, [[left, up(share)], [width, up(share)]], colours.line);
   }
@@ -114,7 +114,7 @@ function paintHistogram(context, width, height, colours, { a, clean, noisy }) {
     shrunk: [colours.second, 1.5],
     "and blurred": [colours.text, 1.5],
   };
-  legend(context, kinds, left, colours.text);
+  legend(context, kinds, 4, colours.text);
   const shrunk = clean.map((value) => (1 - a) * value);
   const exact = blurredHistogram(clean, 1 - a, a, EDGES);
   [histogram(noisy, EDGES), histogram(shrunk, EDGES), exact].forEach((shares, i) => {
