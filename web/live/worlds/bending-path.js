@@ -56,7 +56,7 @@ const MARKUP = `
       <input type="range" name="start" min="-2.5" max="2.5" step="0.1" value="0.8"></label>
     <label>Steps <span class="live-where"></span>
       <input type="range" name="power" min="0" max="6" value="0"></label>
-    <label>Shift of other starts <span class="live-where"></span>
+    <label>Others shifted by <span class="live-where"></span>
       <input type="range" name="shift" min="-1" max="1" step="0.1" value="0"></label>
   </div>
   <p class="live-status" role="status"></p>
@@ -67,7 +67,7 @@ export function mount(root) {
   const [canvas, inputs] = [root.querySelector("canvas"), root.querySelectorAll("input")];
   const [start, power, shift] = inputs;
   const chosen = () => [Number(start.value), 2 ** power.value, Number(shift.value)];
-  const repaint = keepPainted(canvas, 0.66, (...place) => paint(...place, ...chosen()));
+  const repaint = keepPainted(canvas, 0.72, (...place) => paint(...place, ...chosen()));
   root.addEventListener("input", show);
   onDrag(canvas, (_, y) => {
     const room = canvas.clientHeight - MARGIN.top - MARGIN.bottom;
@@ -110,7 +110,7 @@ function paint(context, width, height, colours, start, steps, shift) {
     "in steps": [colours.second, 3],
     exact: [colours.first, 3],
     pairs: [colours.text, 1.5, [5, 3]],
-    "other starts": [colours.muted, 0.7],
+    others: [colours.muted, 0.7],
   };
   for (const [x, word] of [[-2, ""], [-1, "black"], [0, "grey"], [1, "white"], [2, ""]]) {
     label(x, left - 8, up(x) + 4, "right");
@@ -124,7 +124,7 @@ function paint(context, width, height, colours, start, steps, shift) {
   for (const a of levels(Math.round(width / 45))) {
     for (let row = -rows; row <= rows; row++) drawArrow(a, (2.4 * row) / rows);
   }
-  for (const other of STARTS) line(stops(other + shift), ...kinds["other starts"]);
+  for (const other of STARTS) line(stops(other + shift), ...kinds.others);
   for (const pixel of [-1, 1]) line([[1, start], [0, pixel]], ...kinds.pairs);
   line([...levels(99).map((a) => [a, exactPath(start, a)]), [0, Math.sign(start)]], ...kinds.exact);
   context.fillStyle = colours.second;

@@ -72,7 +72,7 @@ export async function mount(root) {
     const [mean, deviation] = moments(clean);
     const rule = inWords((1 - a) * mean, Math.hypot((1 - a) * deviation, a));
     canvases[0].setAttribute("aria-label", `A car with noise of level ${a}, at two contrasts`);
-    canvases[1].setAttribute("aria-label", `Histogram of its values: ${rule}`);
+    canvases[1].setAttribute("aria-label", `Histogram of values at noise level ${a}: ${rule}`);
     canvases[2].setAttribute("aria-label", `Shares of signal; as much as here at ${steps}`);
     status.textContent = `Signal-to-noise ratio ${ratio}: ${steps}. ` +
       `Values by the rule: ${rule}; counted: ${inWords(...moments(noisy))}.`;
