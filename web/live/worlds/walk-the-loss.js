@@ -1,80 +1,136 @@
-// Walk the loss: two weights, the valley L(w) = w₁² + 200 w₂² of chapter 5, and two walkers in it,
-// gradient descent and Adam, with their learning rates under the hand.
+// Walk the loss: two weights, the valley of chapter 5, and two walkers in it, gradient descent and
+// Adam, with their learning rates under the hand.
 
 import { keepPainted, onDrag } from "../canvas.js";
-import { gaussianNoise } from "../noise.js";
+import { CURVATURE, averaged, bottoms, loss, rules, walk } from "../descent.js";
 
-const CURVATURE = [1, 200];
 const STEPS = 100;
-// The valley of a single example has its bottom about so far from that of all: small batches see
-// the average of a few of these.
-const SPREAD = [2, 0.4];
-const HEIGHTS = [1, 4, 20, 80, 200, 400, 700];
 const [WIDE, HIGH] = [5, 2]; // the map shows weights up to these
-const [LOWEST, HIGHEST] = [-5, 3]; // powers of ten in the chart of the loss
+const [HIGHEST, POWERS] = [3, 8]; // the chart shows a loss of 10³ to 10⁻⁵
+const [LEFT, LINE] = [56, 24]; // room for numbers and words
 
-/** Return the loss of all examples. */
-export function loss(w) {
-  return CURVATURE[0] * w[0] ** 2 + CURVATURE[1] * w[1] ** 2;
-}
-
-/** Return where the valleys of `steps` batches have their bottoms; that of all examples at 0. */
-export function bottoms(batch, steps = STEPS) {
-  const noise = gaussianNoise(1, 2 * steps, 0);
-  const scale = batch ? 1 / Math.sqrt(batch) : 0;
-  return Array.from({ length: steps }, (_, k) => SPREAD.map((s, i) => s * scale * noise[2 * k + i]));
-}
-
-/** A rule makes a step of length 1 from the gradient `g`, its own memory and the count of steps. */
-export const rules = {
-  "gradient descent": (g) => g,
-  Adam: (g, memory, k) => {
-    memory.m = g.map((slope, i) => 0.9 * (memory.m?.[i] ?? 0) + 0.1 * slope);
-    memory.v = g.map((slope, i) => 0.999 * (memory.v?.[i] ?? 0) + 0.001 * slope ** 2);
-    const corrected = (values, kept) => values.map((value) => value / (1 - kept ** k));
-    const [m, v] = [corrected(memory.m, 0.9), corrected(memory.v, 0.999)];
-    return m.map((value, i) => value / (Math.sqrt(v[i]) + 1e-7));
-  },
-};
-
-/** Return the weights before the first step and after each, one for every bottom. */
-export function walk(rule, start, rate, batches, falling) {
-  const [path, memory] = [[start], {}];
-  batches.forEach((bottom, k) => {
-    const w = path[k];
-    const g = w.map((value, i) => 2 * CURVATURE[i] * (value - bottom[i]));
-    const length = falling ? rate * (1 - k / batches.length) : rate;
-    const step = rule(g, memory, k + 1);
-    path.push(w.map((value, i) => value - length * step[i]));
-  });
-  return path;
-}
-
-/** Return the running average of a path: mostly its last tenth. */
-export function averaged(path) {
-  let mean = path[0];
-  return path.map((w, k) => {
-    const kept = k ? (1 - 1 / k) ** 10 : 0;
-    return (mean = mean.map((value, i) => kept * value + (1 - kept) * w[i]));
-  });
-}
-
-const range = (words, name, min, max, step, value) =>
-  `<label class="live-wide">${words} <span class="live-where" data-of="${name}"></span>
-    <input type="range" name="${name}" min="${min}" max="${max}" step="${step}" value="${value}"></label>`;
+const range = (words, name, min, max, step, value) => `<label class="live-wide">${words}
+  <span class="live-where"></span>
+  <input type="range" name="${name}" min="${min}" max="${max}" step="${step}" value="${value}"></label>`;
+const choice = (words, name, options) => `<label>${words} <select name="${name}">
+  ${Object.entries(options).map(([value, text]) => `<option value="${value}">${text}</option>`).join("")}
+  </select></label>`;
 const MARKUP = `
 <div class="world-picture"><canvas role="img"></canvas></div>
 <form class="live-controls">
-  ${range("Learning rate of gradient descent", "descent", -4, -2, 0.01, -2.32)}
-  ${range("Learning rate of Adam", "adam", -3, 0.5, 0.01, -0.52)}
+  <div class="live-row">${range("Rate, gradient descent", "descent", -4, -2, 0.01, -2.32)}
+    ${range("Rate, Adam", "adam", -3, 0.5, 0.01, -0.52)}</div>
   ${range("Step", "step", 0, STEPS, 1, 40)}
-  <div class="live-row"><button type="button" name="play">Play</button></div>
   <div class="live-row">
-    <label>Batch <select name="batch"><option value="0">all examples</option>
-      <option>64</option><option>16</option><option>4</option><option>1</option></select></label>
-    <label><input type="checkbox" name="falling"> rate falls to zero</label>
-    <label><input type="checkbox" name="average"> average of the weights</label>
-  </div>
-  <div class="live-row">${range("Start: w₁", "w1", -5, 5, 0.05, -4)}${range("w₂", "w2", -2, 2, 0.05, 1.5)}</div>
+    ${choice("Batch", "batch", { 0: "all examples", 64: "64", 16: "16", 4: "4", 1: "1" })}
+    ${choice("Both rates", "falling", { "": "steady", yes: "falls to zero" })}
+    ${choice("Show", "average", { "": "the weights", yes: "their average" })}
+    <button type="button" name="play">Play</button></div>
+  <div class="live-row">${range("Start w₁", "w1", -5, 5, 0.05, -4)}
+    ${range("w₂", "w2", -2, 2, 0.05, 1.5)}</div>
   <p class="live-status" aria-live="polite"></p>
 </form>`;
+
+export function mount(root) {
+  root.innerHTML = MARKUP;
+  const form = root.querySelector("form");
+  const { descent, adam, step, play, batch, falling, average, w1, w2 } = form.elements;
+  const [canvas, status] = root.querySelectorAll("canvas, .live-status");
+  const [mapShape, shape] = root.clientWidth < 500 ? [0.6, 1.1] : [0.4, 0.65];
+  const repaint = keepPainted(canvas, shape, paint);
+  let walkers, timer;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", () => look());
+  play.addEventListener("click", () => {
+    step.value = matchMedia("(prefers-reduced-motion: reduce)").matches ? STEPS - 1 : 0;
+    goOn();
+  });
+  onDrag(canvas, (right, down) => {
+    w1.value = WIDE * (2 * right - 1);
+    w2.value = HIGH * (1 - (2 * down * shape) / mapShape);
+    look();
+  });
+  look();
+
+  function goOn() {
+    step.value = Number(step.value) + 1;
+    look(step.value !== step.max);
+    if (step.value !== step.max) timer = setTimeout(goOn, 40);
+  }
+
+  function look(playing = false) {
+    clearTimeout(timer);
+    status.ariaLive = playing ? "off" : "polite"; // the sentence is read out once it stands still
+    for (const control of [descent, adam, step, w1, w2]) {
+      // Rates lie many times apart, so their sliders hold powers of ten.
+      const isRate = control === descent || control === adam;
+      const said = isRate ? (10 ** control.value).toPrecision(2) : control.value;
+      control.previousElementSibling.textContent = said;
+      control.setAttribute("aria-valuetext", said);
+    }
+    const batches = bottoms(STEPS, Number(batch.value));
+    walkers = Object.entries(rules).map(([name, rule], i) => {
+      const rate = 10 ** [descent, adam][i].value;
+      const path = walk(rule, [Number(w1.value), Number(w2.value)], rate, batches, falling.value);
+      const upToNow = (points) => points.slice(0, Number(step.value) + 1);
+      return { name, path: upToNow(path), shown: upToNow(average.value ? averaged(path) : path) };
+    });
+    const results = walkers.map(({ name, shown }) => {
+      const far = Math.hypot(...shown.at(-1)).toPrecision(3);
+      return `${name}: loss ${loss(shown.at(-1)).toPrecision(3)}, ${far} from the minimum`;
+    });
+    status.textContent = `After ${step.value} of ${STEPS} steps, ${results.join("; ")}.`;
+    canvas.setAttribute("aria-label", `A valley with two paths, and their loss. ${status.textContent}`);
+    repaint();
+  }
+
+  function paint(context, width, height, { line, text, first, second }) {
+    const within = (value, high) => Math.min(high, Math.max(0, value));
+    const [map, top] = [width * mapShape, width * mapShape + LINE + 8];
+    const unit = (height - top - LINE) / POWERS;
+    // A walker that leaves the map is shown at its edge.
+    const onMap = ([a, b]) => [
+      within((a / WIDE + 1) * (width / 2), width),
+      within((1 - b / HIGH) * (map / 2), map),
+    ];
+    const onChart = (w, k) => {
+      const down = within(HIGHEST - Math.log10(loss(w)), POWERS);
+      return [LEFT + (k / STEPS) * (width - LEFT - 2), top + unit * down];
+    };
+    const draw = (points, strokeStyle, lineWidth = 1) => {
+      Object.assign(context, { strokeStyle, lineWidth });
+      context.beginPath();
+      points.forEach((point) => context.lineTo(...point));
+      context.stroke();
+    };
+    const write = (words, x, y, fillStyle = text) => {
+      context.fillStyle = fillStyle;
+      context.fillText(words, x, y);
+    };
+    draw([[-WIDE, 0], [WIDE, 0]].map(onMap), line);
+    draw([[0, -HIGH], [0, HIGH]].map(onMap), line);
+    const turn = Array.from({ length: 65 }, (_, i) => (i * Math.PI) / 32);
+    for (const h of [1, 4, 20, 80, 200, 400, 700]) {
+      const [a, b] = CURVATURE.map((curvature) => Math.sqrt(h / curvature));
+      draw(turn.map((angle) => onMap([a * Math.cos(angle), b * Math.sin(angle)])), line);
+    }
+    for (let power = 0; power <= POWERS; power += 2) {
+      draw([[LEFT, top + unit * power], [width, top + unit * power]], line);
+      write(10 ** (HIGHEST - power), 0, top + unit * power + 4);
+    }
+    write("w₁", width - 20, map / 2 - 6);
+    write("w₂", width / 2 + 6, 14);
+    write("loss", 0, map + LINE);
+    write("step 0", LEFT, height - 4);
+    write(STEPS, width - 26, height - 4);
+    walkers.forEach(({ name, path, shown }, i) => {
+      const colour = [first, second][i];
+      draw(path.map(onMap), colour, 0.5);
+      draw(shown.map(onMap), colour, 2);
+      draw(shown.map(onChart), colour, 2);
+      for (const [x, y] of shown.map(onMap)) write("•", x - 4, y + 4, colour);
+      write("■", LEFT + 140 * i, map + LINE, colour);
+      write(name, LEFT + 140 * i + 15, map + LINE);
+    });
+  }
+}
