@@ -4,7 +4,7 @@
 // and shrunk here and goes nowhere.
 
 import { gaussianNoise } from "./noise.js";
-import { drawGrid, fit, toPixels } from "./pixels.js";
+import { drawGrid, fit, readNumbers, toPixels } from "./pixels.js";
 
 const SIDE = 32;
 const CARS = 6;
@@ -92,15 +92,7 @@ async function mount(root) {
     if (image !== wanted) return false;
     problem.textContent = readable ? "" : trouble;
     if (!readable) return false;
-    const small = document.createElement("canvas");
-    [small.width, small.height] = [SIDE, SIDE];
-    const context = small.getContext("2d");
-    context.fillStyle = "white"; // behind transparent pictures
-    context.fillRect(0, 0, SIDE, SIDE);
-    context.imageSmoothingQuality = "high";
-    context.drawImage(image, ...crop(image), 0, 0, SIDE, SIDE);
-    const rgba = context.getImageData(0, 0, SIDE, SIDE).data;
-    clean = Float32Array.from(rgba.filter((_, i) => i % 4 < 3)).map((value) => value / 127.5 - 1);
+    clean = readNumbers(image, SIDE, crop(image));
     show();
     return true;
   }

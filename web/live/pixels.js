@@ -10,6 +10,29 @@ export function toPixels(numbers) {
   return pixels;
 }
 
+/** Draw one square picture of numbers around [-1, 1] on a canvas, `size` wide, every pixel sharp. */
+export function drawNumbers(context, numbers, x, y, size) {
+  const side = Math.sqrt(numbers.length / 3);
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [side, side];
+  small.getContext("2d").putImageData(new ImageData(toPixels(numbers), side), 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, x, y, size, size);
+}
+
+/** Read the part of an image that `crop` names, as side × side pixels of three numbers in [-1, 1]. */
+export function readNumbers(image, side, crop) {
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [side, side];
+  const context = small.getContext("2d");
+  context.fillStyle = "white"; // behind transparent pictures
+  context.fillRect(0, 0, side, side);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, ...crop, 0, 0, side, side);
+  const rgba = context.getImageData(0, 0, side, side).data;
+  return Float32Array.from(rgba.filter((_, i) => i % 4 < 3)).map((value) => value / 127.5 - 1);
+}
+
 /** Draw square RGBA pictures on a canvas as a grid, row by row, with gaps of one pixel. */
 export function drawGrid(canvas, pixels, side) {
   const n = pixels.length / (4 * side * side);
