@@ -2,6 +2,7 @@
 // Adam, with their learning rates under the hand.
 
 import { keepPainted, onDrag } from "../canvas.js";
+import { stroke, write } from "../draw.js";
 import { CURVATURE, averaged, bottoms, loss, rules, walk } from "../descent.js";
 
 const STEPS = 100;
@@ -28,7 +29,7 @@ const MARKUP = `
     <button type="button" name="play">Play</button></div>
   <div class="live-row">${range("Start w₁", "w1", -5, 5, 0.05, -4)}
     ${range("w₂", "w2", -2, 2, 0.05, 1.5)}</div>
-  <p class="live-status" aria-live="polite"></p>
+  <p class="live-status" role="status"></p>
 </form>`;
 
 export function mount(root) {
@@ -97,16 +98,8 @@ export function mount(root) {
       const down = within(HIGHEST - Math.log10(loss(w)), POWERS);
       return [LEFT + (k / STEPS) * (width - LEFT - 2), top + unit * down];
     };
-    const draw = (points, strokeStyle, lineWidth = 1) => {
-      Object.assign(context, { strokeStyle, lineWidth });
-      context.beginPath();
-      points.forEach((point) => context.lineTo(...point));
-      context.stroke();
-    };
-    const write = (words, x, y, fillStyle = text) => {
-      context.fillStyle = fillStyle;
-      context.fillText(words, x, y);
-    };
+    const draw = (...line) => stroke(context, ...line);
+    const say = (words, x, y, align = "left", colour = text) => write(context, words, [x, y], align, colour);
     draw([[-WIDE, 0], [WIDE, 0]].map(onMap), line);
     draw([[0, -HIGH], [0, HIGH]].map(onMap), line);
     const turn = Array.from({ length: 65 }, (_, i) => (i * Math.PI) / 32);
@@ -116,21 +109,21 @@ export function mount(root) {
     }
     for (let power = 0; power <= POWERS; power += 2) {
       draw([[LEFT, top + unit * power], [width, top + unit * power]], line);
-      write(10 ** (HIGHEST - power), 0, top + unit * power + 4);
+      say(10 ** (HIGHEST - power), 0, top + unit * power + 4);
     }
-    write("w₁", width - 20, map / 2 - 6);
-    write("w₂", width / 2 + 6, 14);
-    write("loss", 0, map + LINE);
-    write("step 0", LEFT, height - 4);
-    write(STEPS, width - 26, height - 4);
+    say("w₁", width - 4, map / 2 - 6, "right");
+    say("w₂", width / 2 + 6, 14);
+    say("loss", 0, map + LINE);
+    say("step 0", LEFT, height - 4);
+    say(STEPS, width - 2, height - 4, "right");
     walkers.forEach(({ name, path, shown }, i) => {
       const colour = [first, second][i];
       draw(path.map(onMap), colour, 0.5);
       draw(shown.map(onMap), colour, 2);
       draw(shown.map(onChart), colour, 2);
-      for (const [x, y] of shown.map(onMap)) write("•", x - 4, y + 4, colour);
-      write("■", LEFT + 140 * i, map + LINE, colour);
-      write(name, LEFT + 140 * i + 15, map + LINE);
+      for (const [x, y] of shown.map(onMap)) say("•", x, y + 4, "center", colour);
+      say("■", LEFT + 140 * i, map + LINE, "left", colour);
+      say(name, LEFT + 140 * i + 15, map + LINE);
     });
   }
 }

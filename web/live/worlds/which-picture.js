@@ -2,8 +2,9 @@
 // weight, the average of all, and the best answer: those of chapter 3 in a world small enough.
 
 import { keepPainted, onDrag } from "../canvas.js";
+import { percent, write } from "../draw.js";
 import { gaussianNoise } from "../noise.js";
-import { toPixels } from "../pixels.js";
+import { drawNumbers, readNumbers } from "../pixels.js";
 
 const SIDE = 32;
 const CARS = 24;
@@ -52,7 +53,7 @@ const MARKUP = `
       <option value="independent">independent noise</option></select></label>
   </div>
   <div class="live-row"><button type="button" name="ask">Make the answer the question</button></div>
-  <p class="live-status" aria-live="polite"></p>
+  <p class="live-status" role="status"></p>
 </form>`;
 
 export async function mount(root) {
@@ -63,16 +64,10 @@ export async function mount(root) {
   form.addEventListener("submit", (event) => event.preventDefault());
   const sheet = Object.assign(new Image(), { src: new URL("../recorded/cars.png", import.meta.url) });
   if (!(await sheet.decode().then(() => true, () => false))) {
-    status.textContent = "The drawn cars could not be loaded. Load the page again to try once more.";
+    status.textContent = "The drawn cars could not be loaded. Are you online?";
     return;
   }
-  const scratch = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
-  const pixels = scratch.getContext("2d", { willReadFrequently: true });
-  const known = options.map((_, i) => {
-    pixels.drawImage(sheet, -i * SIDE, 0);
-    const rgba = Array.from(pixels.getImageData(0, 0, SIDE, SIDE).data);
-    return Float64Array.from(rgba.filter((_, k) => k % 4 < 3), (value) => value / 127.5 - 1);
-  });
+  const known = options.map((_, i) => readNumbers(sheet, SIDE, [i * SIDE, 0, SIDE, SIDE]));
   let x, level, asked, shares, most, clean, next, answer;
   const columns = root.clientWidth < 500 ? 6 : 8;
   const large = (width) => width * (columns === 6 ? 0.33 : 0.28);
@@ -115,7 +110,7 @@ export async function mount(root) {
     answer = bestAnswer(x, clean, level, next, noise.value === "shared");
     ask.disabled = level === 0;
     place.setAttribute("aria-valuetext", (where.textContent = level.toFixed(3)));
-    const told = (i) => `car ${Number(i) + 1}, ${(100 * shares[i]).toFixed(0)} %`;
+    const told = (i) => `car ${Number(i) + 1}, ${percent(shares[i])}`;
     status.textContent =
       `${asked ? `Answer ${asked}. ` : ""}Noise level ${level.toFixed(3)}: ` +
       `${shares.filter((share) => share >= 0.01).length} of ${CARS} cars weigh 1 % or more. ` +
@@ -128,12 +123,10 @@ export async function mount(root) {
   function paint(context, width, _, colours) {
     const [big, side] = [large(width), small(width)];
     Object.assign(context, { imageSmoothingEnabled: false, lineWidth: 3, strokeStyle: colours.first });
-    context.fillStyle = colours.text;
     [["question", x], ["average car", clean], ["best answer", answer]].forEach(([name, numbers], i) => {
       const left = (i * (width - big)) / 2;
-      context.fillText(name, left, LINE - 6);
-      pixels.putImageData(new ImageData(toPixels(numbers), SIDE), 0, 0);
-      context.drawImage(scratch, left, LINE, big, big);
+      write(context, name, [left, LINE - 6], "left", colours.text);
+      drawNumbers(context, numbers, left, LINE, big);
     });
     shares.forEach((share, i) => {
       const [left, above] = [(i % columns) * (side + GAP), top(Math.floor(i / columns), width)];
