@@ -49,10 +49,12 @@ const MARKUP = `
   <div class="live-row">
     <label>Car <select name="car">${options.join("")}</select></label>
     <label>Seed <input type="number" name="seed" min="1" max="4294967295" value="1" required></label>
+  </div>
+  <div class="live-row">
     <label>Trained with <select name="noise"><option value="shared">shared noise</option>
       <option value="independent">independent noise</option></select></label>
+    <button type="button" name="ask">Make the answer the question</button>
   </div>
-  <div class="live-row"><button type="button" name="ask">Make the answer the question</button></div>
   <p class="live-status" role="status"></p>
 </form>`;
 
