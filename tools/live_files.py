@@ -7,7 +7,7 @@ strong.onnx, and weak.onnx by which it is guided, take `image` float32 (n, heigh
 weights are stored as float16, as they are shipped, and cast to float32 when the file is loaded.
 Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
 draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the
-first of them on its way back), cars.png (six finished cars side by side), captions.json, skips.png
+first of them on its way back), cars.png (24 finished cars side by side), captions.json, skips.png
 and skips.json (what the U answers without its skip connections).
 """
 
@@ -125,12 +125,12 @@ def record(model: keras.Model, folder: Path) -> np.ndarray:
         write_atomically(folder / name, png_bytes(picture))
         captions[name] = caption
 
-    states = core.predict_step(model, n=9, seed=0)
+    states = core.predict_step(model, n=24, seed=0)
     for step, (state, level) in enumerate(zip(states, core.linear_schedule().noise, strict=True)):
         caption = f"Step {step} of 16: noise level {level:.2f}"
-        write(f"draw-{step:02d}.png", image_grid(state), caption)
+        write(f"draw-{step:02d}.png", image_grid(state[:9]), caption)
 
-    cars = core.denormalize(states[-1, :6])
+    cars = core.denormalize(states[-1])
     write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
     clean = core.normalize(cars[0])
     noise = core.gaussian_noise(1, clean.shape, seed=0)[0]
