@@ -46,7 +46,7 @@ def _parser():
         plain = argparse.RawDescriptionHelpFormatter
         added = commands.add_parser(run.__name__, formatter_class=plain, **texts)
         added.set_defaults(run=run)
-        return added.add_argument
+        return added
 
     count, seed, path = _option(COUNT, int), _option(SEED, int), _option(PATH)
     steps, minutes = _option(TIMESTEPS, int), _option(number(YEAR), float)
@@ -61,7 +61,7 @@ def _parser():
         add("--guidance", type=_option(number(100), float), help=text)
         add("--guide", help="the weaker network; small has one of its own")
 
-    add = command(train)
+    add = command(train).add_argument
     add("--epochs", type=count, required=True, help="the last epoch of the run")
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
@@ -72,22 +72,27 @@ def _parser():
     add("--data", type=path, dest="own", help="a folder of pictures of your own (CIFAR-10's cars)")
     add("--images", type=count, help="use only so many of them (all)")
 
-    add = command(sample)
+    add = command(sample).add_argument
     add("--n", type=count, default=25, help="how many cars (25)")
     add("--steps", type=steps, default=16, help="steps from noise to car (16)")
     add("--sampler", choices=SAMPLERS, default="euler", help="the rule of a step (euler)")
     add("--seed", type=seed, default=0, help="same seed, same cars (0)")
     add_network(add)
-    add("--out", type=_file(".png", ".npy"), required=True, help="a grid (.png) or pixels (.npy)")
+    text = "a grid (.png), its way from noise (.gif) or pixels (.npy)"
+    add("--out", type=_file(".png", ".gif", ".npy"), required=True, help=text)
 
-    add = command(evaluate)
+    parser_of_evaluate = command(evaluate)
+    add = parser_of_evaluate.add_argument
     add_network(add)
     add("--n", type=count, default=5000, help="how many cars (5000)")
     add("--seed", type=seed, default=0, help="of the drawn cars (0)")
     names = ("classifier", "inception")
     add("--features", choices=names, default="classifier", help="the measure to use (classifier)")
-    crowds = ("held-out", "train")
-    add("--against", choices=crowds, default="held-out", help="train to choose, held-out to judge")
+    crowds, either = ("held-out", "train"), parser_of_evaluate.add_mutually_exclusive_group()
+    text = "train to choose, held-out to judge"
+    either.add_argument("--against", choices=crowds, default="held-out", help=text)
+    text = "compare with this folder of your own pictures instead of CIFAR-10's cars"
+    either.add_argument("--data", type=path, dest="own", help=text)
     add("--out", type=_file(".json"), help="write everything to this file (.json)")
     return parser
 
@@ -168,6 +173,7 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     python -m diffusion_core sample --out cars.png                     # 25 cars in one picture
     python -m diffusion_core sample --guidance 3 --out better.png      # away from a weaker self
     python -m diffusion_core sample --steps 8 --sampler heun --out h.png
+    python -m diffusion_core sample --n 9 --out way.gif                # from noise to cars
     python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy   # uint8 (1000, 32, 32, 3)
     python -m diffusion_core sample --weights weights --out mine.png   # your own latest weights
     """
@@ -175,15 +181,18 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
 
     import numpy as np
 
-    from diffusion_core import denormalize, linear_schedule, predict
-    from diffusion_core.page.figures import image_grid, png_bytes
+    from diffusion_core import denormalize, linear_schedule, predict, predict_step
+    from diffusion_core.page.figures import gif_bytes, image_grid, png_bytes
     from diffusion_core.runs.files import write_atomically
 
-    if out.suffix == ".png":  # what no picture can show is refused before it is drawn
+    if out.suffix != ".npy":  # what no picture can show is refused before it is drawn
         image_grid(np.zeros((1, *network.input_shape[0][1:])))
-    drawn = predict(network, n, linear_schedule(steps), seed, sampler=sampler)
+    draw = predict_step if out.suffix == ".gif" else predict
+    drawn = draw(network, n, linear_schedule(steps), seed, sampler=sampler)
     cars, file = denormalize(drawn), io.BytesIO()
-    if out.suffix == ".png":
+    if out.suffix == ".gif":
+        file.write(gif_bytes([image_grid(state, scale=2) for state in cars]))
+    elif out.suffix == ".png":
         file.write(png_bytes(image_grid(cars, scale=2)))
     else:
         np.save(file, cars)
@@ -191,12 +200,13 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     print(f"{n} cars are in {str(out)!r}")  # a name may hold bytes that are no text
 
 
-def evaluate(weights, guidance, guide, n, seed, out, **options):
+def evaluate(weights, guidance, guide, n, seed, out, own, **options):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
     python -m diffusion_core evaluate --against train --guidance 3 # to choose a setting
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
+    python -m diffusion_core evaluate --weights mine --data photos # with what it was trained on
     """
     network, about = _load(weights, guidance, guide)
 
@@ -204,7 +214,11 @@ def evaluate(weights, guidance, guide, n, seed, out, **options):
     from diffusion_core.page.machine import describe_machine
     from diffusion_core.page.tables import as_table
     from diffusion_core.runs.files import write_atomically
+    from diffusion_core.sources import features, folders
 
+    if own:
+        features.check_judged(network)  # before a folder of thousands is read
+        options["against"] = folders.load_folder(own)
     found = evaluation.evaluate(network, n, seed, **options)
     if out:
         content = {**about, "machine": describe_machine(), **found}

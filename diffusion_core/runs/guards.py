@@ -107,8 +107,7 @@ def describe(model, images, noise_levels, loss, learning_rate, **numbers):
         "loss": _as_json(loss),
         "loss_tried": f"{error:.3g}",
         "noise_levels": noise_levels.tolist(),
-        "images": len(images),
-        "images_sha256": _digest(images),
+        **trained_on(images),
         "draw_rule": DRAW_RULE,
     }
     return json.loads(json.dumps(described))
@@ -118,13 +117,23 @@ def _digest(images):
     return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
 
 
-def warn_of_other_pictures(model, images):
-    """Warn if the network is known to have been trained on other pictures than the first images."""
+def trained_on(images):
+    """Return, as a part of a configuration, by what pictures are known again."""
+    return {"images": len(images), "images_sha256": _digest(images)}
+
+
+def warn_of_other_pictures(model, images, own=False):
+    """Warn unless a network was trained on the first of these images, as far as it says.
+
+    Those that come with the package do not say, and saw the cars: no pictures of one's own.
+    """
     run = getattr(model, "configuration", {})
-    if run and run.get("images_sha256") != _digest(images[: run.get("images")]):
+    if (run or own) and run.get("images_sha256") != _digest(images[: run.get("images")]):
+        what = "pictures of your own" if own else "cars"
         warnings.warn(
-            "the network was trained on other pictures; it is compared with the cars all the same, "
-            "and copies are sought among cars that it never saw.",
+            f"the network was trained on other pictures; it is compared with these {what} all the "
+            "same, and copies are sought among them, which it never saw. To compare it with what "
+            "it was trained on, give that: evaluate(model, against=load_folder(...)), or --data.",
             stacklevel=4,
         )
 
