@@ -12,7 +12,7 @@ import sys
 import warnings
 from contextlib import suppress
 
-from diffusion_core.checks import COUNT, PATH, SEED, YEAR, brief, number, whole
+from diffusion_core.checks import COUNT, PATH, SEED, SIDE, YEAR, brief, number, whole
 from diffusion_core.runs.files import Display
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
@@ -70,6 +70,7 @@ def _parser():
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
     add("--data", type=path, dest="own", help="a folder of pictures of your own (CIFAR-10's cars)")
+    add("--size", type=_option(SIDE, int), default=32, help="pixels of a side of those (32)")
     add("--images", type=count, help="use only so many of them (all)")
 
     add = command(sample).add_argument
@@ -127,13 +128,14 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(own, images, devices, start, weights_dir, seed, **options):
+def train(own, size, images, devices, start, weights_dir, seed, **options):
     """Train on the CIFAR-10 cars or on pictures of your own, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
     python -m diffusion_core train --epochs 2 --images 640 --weights-dir try   # a quick look
     python -m diffusion_core train --epochs 9 --start small --weights-dir mine # further on
     python -m diffusion_core train --epochs 99 --data photos --weights-dir mine
+    python -m diffusion_core train --epochs 99 --data photos --size 64 --weights-dir large
     """
     import keras
 
@@ -144,8 +146,9 @@ def train(own, images, devices, start, weights_dir, seed, **options):
     from diffusion_core.sources import folders
 
     keras.utils.set_random_seed(seed)  # the first weights are draws too
-    network = model.load_pretrained(start) if start else model.make_model()
-    cars = data.normalize(folders.load_folder(own) if own else data.load_cars())
+    shape = (size, size, 3)
+    network = model.load_pretrained(start) if start else model.make_model(image_shape=shape)
+    cars = data.normalize(folders.load_folder(own, size) if own else data.load_cars())
     cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
     folder = weights_dir or files.default_weights_dir()
     print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")

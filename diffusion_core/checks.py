@@ -95,7 +95,7 @@ def whole(least=1, most=2**32 - 1):
     return number(most, least, int)
 
 
-COUNT, SEED = whole(1), whole(0)
+COUNT, SEED, SIDE = whole(1), whole(0), whole(1, 4096)
 
 
 def one_of(*known):

@@ -304,6 +304,7 @@ no_count = no_number(int, 1)
 OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "--n"], no_count) | {
     "--seed": no_number(int, 0),
     "--steps": no_number(int, 1, 10_000),
+    "--size": no_number(int, 1, 4096),
     "--save-minutes": no_number(float, 0, YEAR),
     "--guidance": no_number(float, 0, 100),
     **dict.fromkeys(["--weights-dir", "--data"], st.sampled_from(["", "\0", "a\0b"])),

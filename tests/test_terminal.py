@@ -259,6 +259,26 @@ def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 4), (64, 64, 3)])
+def test_what_was_trained_on_is_drawn_in_every_form_and_refused_before_it_is_measured(
+    tiny_run, capsys, monkeypatch, shape
+):
+    network = make_model(shape, (4,))
+    pictures = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
+    training.train(network, pictures, epochs=1, batch_size=8, weights_dir="own")
+    height, width, _ = shape
+    for ending in ("png", "gif"):
+        assert run(f"sample --weights own --n 2 --steps 1 --out two.{ending}") == 0
+        with Image.open(f"two.{ending}") as picture:
+            assert picture.size == (2 * (2 * width + 1), 2 * height)
+    assert run("sample --weights own --n 2 --steps 1 --out two.npy") == 0
+    assert np.load("two.npy").shape == (2, *shape)
+    monkeypatch.setattr(evaluation, "load_cars", lambda *_: pytest.fail("cars are loaded"))
+    capsys.readouterr()
+    assert run("evaluate --weights own --n 1000") == 1
+    assert f"the model draws {shape}; expected (32, 32, 3)" in capsys.readouterr().err
+
+
 def test_any_file_of_a_run_can_be_drawn_with(tiny_run):
     assert main([*tiny_run, "--epochs", "1"]) == 0
     for file in sorted(Path("run").glob("*.safetensors")):
@@ -308,8 +328,10 @@ def test_a_folder_of_pictures_is_trained_on_and_compared_with(tiny_run, tmp_path
     (tmp_path / "photos").mkdir()
     for number in range(8):
         Image.new("RGB", (40, 50), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
-    line = ["train", "--batch-size", "8", "--weights-dir", "run", "--epochs", "1"]
-    assert main([*line, "--data", "photos"]) == 0
+    line = ["train", "--batch-size", "8", "--epochs", "1", "--data", "photos", "--weights-dir"]
+    assert main([*line, "large", "--size", "64"]) == 0
+    assert load_pretrained("large").input_shape[0] == (None, 64, 64, 3)
+    assert main([*line, "run"]) == 0
     assert states.read_about(states.find_latest("run"))["configuration"]["images"] == 8
     asked = []
     monkeypatch.setattr(evaluation, "evaluate", lambda *_, against, **__: asked.append(against))
