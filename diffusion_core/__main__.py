@@ -12,7 +12,7 @@ import sys
 import warnings
 from contextlib import suppress
 
-from diffusion_core.checks import COUNT, PATH, SEED, YEAR, brief, number, whole
+from diffusion_core.checks import COUNT, PATH, SEED, SIDE, YEAR, brief, number, whole
 from diffusion_core.runs.files import Display
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
@@ -46,7 +46,7 @@ def _parser():
         plain = argparse.RawDescriptionHelpFormatter
         added = commands.add_parser(run.__name__, formatter_class=plain, **texts)
         added.set_defaults(run=run)
-        return added.add_argument
+        return added
 
     count, seed, path = _option(COUNT, int), _option(SEED, int), _option(PATH)
     steps, minutes = _option(TIMESTEPS, int), _option(number(YEAR), float)
@@ -61,7 +61,7 @@ def _parser():
         add("--guidance", type=_option(number(100), float), help=text)
         add("--guide", help="the weaker network; small has one of its own")
 
-    add = command(train)
+    add = command(train).add_argument
     add("--epochs", type=count, required=True, help="the last epoch of the run")
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
@@ -71,24 +71,30 @@ def _parser():
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
     add("--data", type=path, dest="own", help="a folder of pictures of your own (CIFAR-10's cars)")
+    add("--size", type=_option(SIDE, int), default=32, help="pixels of a side of those (32)")
     add("--images", type=count, help="use only so many of them (all)")
 
-    add = command(sample)
+    add = command(sample).add_argument
     add("--n", type=count, default=25, help="how many cars (25)")
     add("--steps", type=steps, default=16, help="steps from noise to car (16)")
     add("--sampler", choices=SAMPLERS, default="euler", help="the rule of a step (euler)")
     add("--seed", type=seed, default=0, help="same seed, same cars (0)")
     add_network(add)
-    add("--out", type=_file(".png", ".npy"), required=True, help="a grid (.png) or pixels (.npy)")
+    text = "a grid (.png), its way from noise (.gif) or pixels (.npy)"
+    add("--out", type=_file(".png", ".gif", ".npy"), required=True, help=text)
 
-    add = command(evaluate)
+    parser_of_evaluate = command(evaluate)
+    add = parser_of_evaluate.add_argument
     add_network(add)
     add("--n", type=count, default=5000, help="how many cars (5000)")
     add("--seed", type=seed, default=0, help="of the drawn cars (0)")
     names = ("classifier", "inception")
     add("--features", choices=names, default="classifier", help="the measure to use (classifier)")
-    crowds = ("held-out", "train")
-    add("--against", choices=crowds, default="held-out", help="train to choose, held-out to judge")
+    crowds, either = ("held-out", "train"), parser_of_evaluate.add_mutually_exclusive_group()
+    text = "train to choose, held-out to judge"
+    either.add_argument("--against", choices=crowds, default="held-out", help=text)
+    text = "compare with this folder of your own pictures instead of CIFAR-10's cars"
+    either.add_argument("--data", type=path, dest="own", help=text)
     add("--out", type=_file(".json"), help="write everything to this file (.json)")
     return parser
 
@@ -123,13 +129,14 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(own, images, devices, start, teacher, weights_dir, seed, **options):
+def train(own, size, images, devices, start, teacher, weights_dir, seed, **options):
     """Train on the CIFAR-10 cars or on pictures of your own, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
     python -m diffusion_core train --epochs 2 --images 640 --weights-dir try   # a quick look
     python -m diffusion_core train --epochs 9 --start small --weights-dir mine # further on
     python -m diffusion_core train --epochs 99 --data photos --weights-dir mine
+    python -m diffusion_core train --epochs 99 --data photos --size 64 --weights-dir large
     python -m diffusion_core train --epochs 20 --teacher small --weights-dir jumps
     """
     if teacher and (own or images or devices):
@@ -145,8 +152,8 @@ def train(own, images, devices, start, teacher, weights_dir, seed, **options):
     from diffusion_core.sources import folders
 
     keras.utils.set_random_seed(seed)  # the first weights are draws too
-    begin = start or teacher
-    network = model.load_pretrained(begin) if begin else model.make_model()
+    begin, shape = start or teacher, (size, size, 3)
+    network = model.load_pretrained(begin) if begin else model.make_model(image_shape=shape)
     folder = weights_dir or files.default_weights_dir()
 
     def preview(epoch, network, history):
@@ -167,7 +174,7 @@ def train(own, images, devices, start, teacher, weights_dir, seed, **options):
         print(f"{teacher} is the teacher; states and previews go to {folder.absolute()}")
         jumps.train_jumps(pupil, walker, **options)
         return
-    cars = data.normalize(folders.load_folder(own) if own else data.load_cars())
+    cars = data.normalize(folders.load_folder(own, size) if own else data.load_cars())
     cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
     print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")
     if devices:
@@ -181,6 +188,7 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     python -m diffusion_core sample --out cars.png                     # 25 cars in one picture
     python -m diffusion_core sample --guidance 3 --out better.png      # away from a weaker self
     python -m diffusion_core sample --steps 8 --sampler heun --out h.png
+    python -m diffusion_core sample --n 9 --out way.gif                # from noise to cars
     python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy   # uint8 (1000, 32, 32, 3)
     python -m diffusion_core sample --weights weights --out mine.png   # your own latest weights
     """
@@ -188,15 +196,18 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
 
     import numpy as np
 
-    from diffusion_core import denormalize, linear_schedule, predict
-    from diffusion_core.page.figures import image_grid, png_bytes
+    from diffusion_core import denormalize, linear_schedule, predict, predict_step
+    from diffusion_core.page.figures import gif_bytes, image_grid, png_bytes
     from diffusion_core.runs.files import write_atomically
 
-    if out.suffix == ".png":  # what no picture can show is refused before it is drawn
+    if out.suffix != ".npy":  # what no picture can show is refused before it is drawn
         image_grid(np.zeros((1, *network.input_shape[0][1:])))
-    drawn = predict(network, n, linear_schedule(steps), seed, sampler=sampler)
+    draw = predict_step if out.suffix == ".gif" else predict
+    drawn = draw(network, n, linear_schedule(steps), seed, sampler=sampler)
     cars, file = denormalize(drawn), io.BytesIO()
-    if out.suffix == ".png":
+    if out.suffix == ".gif":
+        file.write(gif_bytes([image_grid(state, scale=2) for state in cars]))
+    elif out.suffix == ".png":
         file.write(png_bytes(image_grid(cars, scale=2)))
     else:
         np.save(file, cars)
@@ -204,12 +215,13 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     print(f"{n} cars are in {str(out)!r}")  # a name may hold bytes that are no text
 
 
-def evaluate(weights, guidance, guide, n, seed, out, **options):
+def evaluate(weights, guidance, guide, n, seed, out, own, **options):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
     python -m diffusion_core evaluate --against train --guidance 3 # to choose a setting
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
+    python -m diffusion_core evaluate --weights mine --data photos # with what it was trained on
     """
     network, about = _load(weights, guidance, guide)
 
@@ -217,7 +229,11 @@ def evaluate(weights, guidance, guide, n, seed, out, **options):
     from diffusion_core.page.machine import describe_machine
     from diffusion_core.page.tables import as_table
     from diffusion_core.runs.files import write_atomically
+    from diffusion_core.sources import features, folders
 
+    if own:
+        features.check_judged(network)  # before a folder of thousands is read
+        options["against"] = folders.load_folder(own)
     found = evaluation.evaluate(network, n, seed, **options)
     if out:
         content = {**about, "machine": describe_machine(), **found}

@@ -95,7 +95,7 @@ def whole(least=1, most=2**32 - 1):
     return number(most, least, int)
 
 
-COUNT, SEED = whole(1), whole(0)
+COUNT, SEED, SIDE = whole(1), whole(0), whole(1, 4096)
 
 
 def one_of(*known):
@@ -137,13 +137,20 @@ def _as_array(name, value):
     if isinstance(value, list) and value:
         if all(isinstance(part, tuple) for part in value):
             return f"; try [pictures for pictures, *_ in {name}]"
-        if {getattr(part, "ndim", 0) for part in value} == {4}:
+        if _are_batches([tuple(getattr(part, "shape", ())) for part in value]):
             return f"; try np.concatenate({name})"
     if isinstance(value, tuple) and len(value) == 2 and not np.isscalar(value[0]):
         return f"; try {name}[0]"
     if hasattr(value, "__next__") or hasattr(value, "element_spec"):  # of tf.data
         return f"; try list({name})"
     return ""
+
+
+def _are_batches(shapes):
+    """Return whether these are batches of pictures, and not pictures of several sizes."""
+    if {len(shape) for shape in shapes} == {3}:  # grey, without an axis for that
+        return len({shape[1:] for shape in shapes}) == 1 and shapes[0][2] not in (1, 3, 4)
+    return {len(shape) for shape in shapes} == {4}
 
 
 def NUMBERS(name, value):

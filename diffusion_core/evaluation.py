@@ -16,9 +16,10 @@ from diffusion_core.sampling import predict
 from diffusion_core.schedule import linear_schedule
 from diffusion_core.sources.copies import closest, copying
 from diffusion_core.sources.features import (
+    AGAINST,
     COMPARED,
-    COPIES,
     FEATURES,
+    check_judged,
     classifier_features,
     controls,
 )
@@ -82,18 +83,13 @@ def _row(features, reference):
     }
 
 
-def _draws_cars(model, **_):
-    if model.input_shape[0][1:] != (32, 32, 3):
-        raise ValueError(f"the model draws {model.input_shape[0][1:]}; expected (32, 32, 3).")
-
-
 @checked(
-    _draws_cars,
+    check_judged,
     model=NETWORK,
     n=whole(COMPARED, 20_000),
     seed=SEED,
     features=one_of(*FEATURES),
-    against=one_of("train", "held-out"),
+    against=AGAINST,
 )
 @outside()  # every measure opens its own door, where its rows become float64
 def evaluate(
@@ -101,16 +97,17 @@ def evaluate(
     n: int = 5000,
     seed: int = 0,
     features: str = "classifier",
-    against: str = "held-out",
+    against: str | np.ndarray = "held-out",
 ) -> dict[str, object]:
-    """Draw `n` pictures and measure them against real cars.
+    """Draw `n` pictures and measure them against real cars, or against pictures of one's own.
 
     Args:
         model: a network for pictures of 32×32.
         n, seed: how many pictures, from 1,000 to 20,000 (the book's tables use 5,000), and which.
         features: "classifier", or "inception" (needs internet once).
         against: "train", to choose between networks and settings: the training cars from the
-            1,001st on; or "held-out", to judge what was chosen, once: the 1,000 held-out cars.
+            1,001st on; or "held-out", to judge what was chosen, once: the 1,000 held-out cars; or
+            what a network of one's own was trained on, at least 200 pictures, as against "train".
 
     Returns:
         `quality`, a dict of rows of `compare` by name, "generated" and its first 1,000 first;
@@ -119,21 +116,24 @@ def evaluate(
         `loss`, the loss by noise level on 1,000 training and on the held-out cars; and the
         arguments. Against "train", what would need held-out cars is left out.
     """
-    training, trucks = load_cars(), load_images("truck", "test")
-    warn_of_other_pictures(model, normalize(training))
+    own = not isinstance(against, str)
+    training, trucks = (against, None) if own else (load_cars(), load_images("truck", "test"))
+    warn_of_other_pictures(model, normalize(training), own)
     # Whoever chooses does not even load the cars that judge.
-    unseen = {"held-out cars": load_cars("test")} if against == "held-out" else {}
-    reference = FEATURES[features](unseen.get("held-out cars", training[COMPARED:]))
-    sets = {"generated": denormalize(predict(model, n, seed=seed)), **controls(training, trucks)}
+    unseen = {"held-out cars": load_cars("test")} if not own and against == "held-out" else {}
+    few = min(COMPARED, len(training) // 2)  # the others are compared with
+    reference = FEATURES[features](unseen.get("held-out cars", training[few:]))
+    references, seen = controls(training[:few], trucks), f"training {'pictures' if own else 'cars'}"
+    sets = {"generated": denormalize(predict(model, n, seed=seed)), **references}
     rows = {name: FEATURES[features](images) for name, images in sets.items()}
-    # A Fréchet distance depends on the number of pictures, and the controls have 1,000 each.
-    equal = {"generated, the first 1,000": rows["generated"][:COMPARED]}
+    # A Fréchet distance depends on the number of pictures, and each control has so few.
+    equal = {f"generated, the first {few:,}": rows["generated"][:few]}
     rows = {"generated": rows.pop("generated"), **equal, **rows}
-    sought = unseen | {name: sets[name] for name in ("generated", COPIES)}
+    sought = unseen | {name: sets[name] for name in ("generated", [*references][-1])}
     found = {name: copying(images, training) for name, images in sought.items()}
     return {
         "features": features,
-        "against": against,
+        "against": f"{len(training)} pictures of one's own" if own else against,
         "n": n,
         "seed": seed,
         "quality": {name: _row(cloud, reference) for name, cloud in rows.items()},
@@ -141,6 +141,6 @@ def evaluate(
         "closest": closest(**found["generated"]),
         "loss": {
             name: loss_by_noise_level(model, normalize(images)).tolist()
-            for name, images in {"training cars": training[:COMPARED], **unseen}.items()
+            for name, images in {seen: training[:few], **unseen}.items()
         },
     }

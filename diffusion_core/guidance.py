@@ -37,4 +37,6 @@ def guided(model: keras.Model, weak: keras.Model, guidance: float = 3.0) -> kera
         return model
     strong_next, weak_next = model.output, weak(model.inputs)
     next_image = weak_next + guidance * (strong_next - weak_next)
-    return keras.Model(model.inputs, next_image, name="guided")
+    network = keras.Model(model.inputs, next_image, name="guided")
+    network.configuration = getattr(model, "configuration", {})  # of its run, for `evaluate`
+    return network

@@ -163,6 +163,7 @@ KINDS = {
     ),
     guards.RATE: st.none() | others | outside(0, 1000, floats),
     guards.LOSS: st.one_of(st.none(), texts, floats, st.integers(), st.booleans(), st.binary()),
+    features.AGAINST: bad_names | shapes.map(np.zeros),
     features.PIXELS: not_arrays | of_types("?bhHiIlLqQefdgFDSUOMm") | shapes.map(np.zeros),
     measures.ROWS: st.one_of(
         not_arrays | filled((60, 60), *infinite),
@@ -306,10 +307,11 @@ no_count = no_number(int, 1)
 OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "--n"], no_count) | {
     "--seed": no_number(int, 0),
     "--steps": no_number(int, 1, 10_000),
+    "--size": no_number(int, 1, 4096),
     "--save-minutes": no_number(float, 0, YEAR),
     "--guidance": no_number(float, 0, 100),
     **dict.fromkeys(["--weights-dir", "--data"], st.sampled_from(["", "\0", "a\0b"])),
-    "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".npy", ".json"))
+    "--out": words.filter(lambda word: Path(word).suffix not in (".png", ".gif", ".npy", ".json"))
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),
     "--sampler": words.filter(lambda word: word not in samplers.SAMPLERS),
     "--against": words.filter(lambda word: word not in ("train", "held-out")),

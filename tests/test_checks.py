@@ -128,7 +128,7 @@ FORMS = {
 
 def heed(images):
     """Do what each sentence says until the images are taken, and return them."""
-    for _ in range(5):
+    for _ in range(8):
         try:
             with warnings.catch_warnings(action="error"):
                 forward_noise(images, 0)
@@ -139,19 +139,47 @@ def heed(images):
     raise AssertionError("the sentences lead in a circle")
 
 
-@pytest.mark.parametrize(("scale", "form"), product(SCALES, FORMS))
-def test_the_advice_of_a_sentence_works_on_what_caused_it(scale, form):
-    images = heed(FORMS[form](SCALES[scale](PICTURES)))
+def with_hole(x):
+    x = x.copy()
+    x[2, 3, 4] = np.nan
+    return x
+
+
+GREY, FOUR = PICTURES[..., :1], np.concatenate([PICTURES, PICTURES[..., :1]], -1)
+# What is handed in, and which pictures must come of it.
+KINDS = {
+    "in colour": (PICTURES, lambda x: x, PICTURES),
+    "grey": (GREY, lambda x: x, GREY),
+    "grey, without an axis": (GREY, lambda x: x[..., 0], GREY),
+    "four channels": (FOUR, lambda x: x, FOUR),
+    "with NaN": (PICTURES, with_hole, PICTURES[[0, 1, 3, 4, 5]]),
+}
+# Of integers none is NaN; without an axis, three pictures may be the three channels of one.
+NONE = {("with NaN", scale, form) for scale in ("uint8", "int64", "16 bits") for form in FORMS}
+NONE |= {("grey, without an axis", scale, "channels first") for scale in SCALES}
+NONE |= {("grey, without an axis", scale, "list of equal batches") for scale in SCALES}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "form"),
+    [case for case in product(KINDS, SCALES, FORMS) if case not in NONE],
+)
+def test_the_advice_of_a_sentence_works_on_what_caused_it(kind, scale, form):
+    pictures, change, expected = KINDS[kind]
+    images = heed(FORMS[form](change(SCALES[scale](pictures))))
+    assert np.shape(images) == expected.shape
     if scale != "around 0":
-        np.testing.assert_array_equal(denormalize(np.array(images)), PICTURES)
+        np.testing.assert_array_equal(denormalize(np.array(images)), expected)
 
 
-def test_advice_also_helps_with_a_missing_axis_and_with_numbers_that_are_none():
-    assert heed(PICTURES[..., 0]).shape == (6, 32, 24, 1)
-    assert heed(PICTURES[0]).shape == (1, 32, 24, 3)
-    values = normalize(PICTURES)
-    values[2, 3, 4] = np.nan
-    np.testing.assert_array_equal(heed(values), normalize(PICTURES)[[0, 1, 3, 4, 5]])
+def test_a_single_picture_is_advised_to_be_one_of_many():
+    np.testing.assert_array_equal(heed(PICTURES[0]), normalize(PICTURES[:1]))
+
+
+def test_pictures_of_several_sizes_are_not_taken_for_batches():
+    sizes = [np.zeros((32, 24, 3)), np.zeros((28, 24, 3))]
+    with pytest.raises(TypeError, match=r"expected an array of numbers\.$"):
+        forward_noise(sizes, 0)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (33, 46, 3), (30, 32, 4), (64, 64, 3), (3, 40, 40)])

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -12,9 +13,10 @@ from helpers import ROOT, precision
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from diffusion_core import data, evaluation, make_model
+from diffusion_core import data, evaluation, guided, load_pretrained, make_model, train
 from diffusion_core.evaluation import evaluate, frechet_distance
 from diffusion_core.page.tables import as_table
+from diffusion_core.runs import guards, states
 from diffusion_core.sources import features
 from diffusion_core.sources.cifar10 import LABELS
 from diffusion_core.sources.copies import copying, groups
@@ -200,9 +202,9 @@ def test_evaluate_measures_generated_cars_and_every_control(cars, monkeypatch):
     network = make_model(widths=(4, 8))
     found = evaluate.__wrapped__(network, n=70)
     found = json.loads(json.dumps(found))  # it can be written down
-    names = ["generated", "generated, the first 1,000", features.FLOOR]
+    names = ["generated", "generated, the first 50", features.FLOOR]
     assert list(found["quality"])[:3] == names
-    assert [found["quality"][name]["pictures"] for name in names] == [70, 60, 60]
+    assert [found["quality"][name]["pictures"] for name in names] == [70, 50, 50]
     assert found["copying"]["copies of 100 training cars"] == 1
     assert {len(loss) for loss in found["loss"].values()} == {16}
     resemblances = [pair["resemblance"] for pair in found["closest"]]
@@ -220,6 +222,83 @@ def test_evaluate_measures_generated_cars_and_every_control(cars, monkeypatch):
     ]
     assert list(choosing["copying"]) == ["generated", features.COPIES]
     assert len(table) == 3 * 2 + 2 * len(found["quality"]) + len(found["copying"]) + 2
+
+
+def test_evaluate_compares_with_pictures_of_ones_own(cars, monkeypatch):
+    for name in ("load_cars", "load_images"):
+        monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("cars were asked for"))
+    own, network = cars[:200, ::-1], make_model(widths=(4, 8))
+    monkeypatch.setattr(evaluation, "predict", lambda *_, **__: data.normalize(own[:70]))
+    network.configuration = guards.trained_on(data.normalize(own))
+    with warnings.catch_warnings(action="error"):
+        found = json.loads(json.dumps(evaluate(network, 1000, against=own)))
+    # One half is compared with the other, and copies are sought in both.
+    assert [name for name in found["quality"] if "car" in name] == []
+    floor = found["quality"]["real training pictures"]
+    expected = evaluation.compare(own[:100], own[100:])
+    assert floor["frechet distance"] == pytest.approx(expected["frechet distance"], rel=1e-6)
+    assert found["copying"] == {"generated": 1, "copies of 100 training pictures": 1}
+    assert [pair["car"] for pair in found["closest"]] != []
+    assert list(found["loss"]) == ["training pictures"]
+    assert "| real training pictures | 100 |" in as_table(found)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (np.zeros((199, 32, 32, 3), np.uint8), "against holds 199 pictures; expected at least 200"),
+        (np.zeros((200, 28, 28, 1), np.uint8), r"against are uint8 \(200, 28, 28, 1\); expected"),
+        ("photos", "against is 'photos'; expected one of train, held-out"),
+    ],
+)
+def test_references_that_cannot_be_compared_with_are_refused(own, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(make_model(widths=(4, 8)), against=own)
+
+
+# --- which pictures a network has seen ----------------------------------------------------------
+
+
+def warning_of(network, images, own=False):
+    with warnings.catch_warnings(record=True, action="always") as said:
+        guards.warn_of_other_pictures(network, images, own)
+    return "".join(str(one.message) for one in said)
+
+
+def test_a_network_is_known_by_the_pictures_it_saw_however_it_came(
+    tiny, images, tmp_path, without_xla
+):
+    network, others = tiny(), images[:, ::-1]
+    assert warning_of(network, others) == "", "it is not known what it saw"
+    train(network, images[:8], epochs=1, batch_size=8)
+    train(tiny(), images[:8], epochs=1, batch_size=8, weights_dir=tmp_path)
+    states.export(network, tmp_path / "epoch-001.safetensors")
+    paths = (tmp_path, tmp_path / "epoch-001.safetensors")
+    networks = [network, *map(load_pretrained, paths), guided(network, tiny(1))]
+    for known in networks:
+        assert warning_of(known, images) == warning_of(known, images, own=True) == ""
+        said = warning_of(known, others)
+        assert said.startswith("the network was trained on other pictures; it is compared with the")
+        assert said.endswith("give that: evaluate(model, against=load_folder(...)), or --data.")
+
+
+def test_a_shipped_network_saw_no_pictures_of_ones_own(cars):
+    images = data.normalize(cars[:9])
+    assert warning_of(load_pretrained("small-epoch-005"), images) == ""
+    said = warning_of(load_pretrained("small-epoch-005"), images, own=True)
+    assert "is compared with these pictures of your own all the same" in said
+
+
+def test_what_a_network_never_saw_is_said_before_it_draws(cars, monkeypatch):
+    def draw(*_, **__):
+        raise InterruptedError("it draws")
+
+    monkeypatch.setattr(evaluation, "predict", draw)
+    with (
+        pytest.warns(UserWarning, match="trained on other pictures"),
+        pytest.raises(InterruptedError),
+    ):
+        evaluate(make_model(widths=(4, 8)), against=cars[:200])
 
 
 def test_compare_uses_the_first_thousand_for_precision_and_recall(cars, monkeypatch):

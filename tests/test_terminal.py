@@ -2,12 +2,11 @@
 
 import json
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors import safe_open
 
 from diffusion_core import (
@@ -16,16 +15,20 @@ from diffusion_core import (
     guided,
     jumps,
     linear_schedule,
+    load_folder,
     load_pretrained,
     make_model,
     model,
     predict,
+    predict_step,
     sampling,
     training,
 )
 from diffusion_core.__main__ import _parser, main
 from diffusion_core.page import tables
-from diffusion_core.runs import guards, states
+from diffusion_core.page.figures import image_grid
+from diffusion_core.runs import states
+from diffusion_core.sources import folders
 from diffusion_core.sources.features import FLOOR
 from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
@@ -87,6 +90,24 @@ def test_the_shipped_network_draws_a_grid_and_no_folder_hides_it(tmp_path, monke
     assert run("sample --n 4 --steps 2 --out new-folder/cars.png") == 0
     assert "4 cars are in 'new-folder/cars.png'" in capsys.readouterr().out
     assert Image.open("new-folder/cars.png").size == (2 * (2 * 33 - 1), 2 * (2 * 33 - 1))
+
+
+def test_a_gif_shows_the_way_from_noise_and_stays_at_its_end(tmp_path):
+    network, schedule = load_pretrained(), linear_schedule(3)
+    assert run(f"sample --n 4 --steps 3 --seed 5 --out {tmp_path}/way.gif") == 0
+    with Image.open(tmp_path / "way.gif") as way:
+        frames = [
+            (frame.info["duration"], np.asarray(frame.convert("RGB")))
+            for frame in ImageSequence.Iterator(way)
+        ]
+        assert way.info["loop"] == 0, "it does not start again"
+    assert [duration for duration, _ in frames] == [100, 100, 100, 2000]
+    states = data.denormalize(predict_step(network, 4, schedule, seed=5))
+    for (_, frame), state in zip(frames, states, strict=True):
+        expected = image_grid(state, scale=2)
+        assert frame.shape == expected.shape
+        # A GIF has 256 colours.
+        assert np.abs(frame.astype(int) - expected).mean() < 20
 
 
 def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, capsys):
@@ -169,7 +190,8 @@ def test_what_stops_a_run_ends_with_one_message_or_none(
         ("train --save-minutes nan", "--save-minutes: the value is nan; expected a number from 0"),
         ("train --weights-dir=", "--weights-dir: the value is ''; expected a path as text"),
         ("evaluate --out cars.png", "--out: the value is 'cars.png'; expected a file that ends in"),
-        ("sample --out folder.png", "ends in .png or .npy, in a folder that can be written."),
+        ("sample --out folder.png", "ends in .png or .gif or .npy, in a folder that can be"),
+        ("evaluate --against train --data photos", "--data: not allowed with argument --against"),
         ("sample --out file/cars.png", "--out: the value is 'file/cars.png'; expected a file"),
         ("sample --out locked/cars.png", "--out: the value is 'locked/cars.png'; expected a file"),
     ],
@@ -257,6 +279,26 @@ def test_a_teacher_is_guided_where_it_has_a_guide_and_its_pupil_begins_as_its_co
         assert weights_digest(teacher) == weights_digest(taught_by)
 
 
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 4), (64, 64, 3)])
+def test_what_was_trained_on_is_drawn_in_every_form_and_refused_before_it_is_measured(
+    tiny_run, capsys, monkeypatch, shape
+):
+    network = make_model(shape, (4,))
+    pictures = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
+    training.train(network, pictures, epochs=1, batch_size=8, weights_dir="own")
+    height, width, _ = shape
+    for ending in ("png", "gif"):
+        assert run(f"sample --weights own --n 2 --steps 1 --out two.{ending}") == 0
+        with Image.open(f"two.{ending}") as picture:
+            assert picture.size == (2 * (2 * width + 1), 2 * height)
+    assert run("sample --weights own --n 2 --steps 1 --out two.npy") == 0
+    assert np.load("two.npy").shape == (2, *shape)
+    monkeypatch.setattr(evaluation, "load_cars", lambda *_: pytest.fail("cars are loaded"))
+    capsys.readouterr()
+    assert run("evaluate --weights own --n 1000") == 1
+    assert f"the model draws {shape}; expected (32, 32, 3)" in capsys.readouterr().err
+
+
 def test_any_file_of_a_run_can_be_drawn_with(tiny_run):
     assert main([*tiny_run, "--epochs", "1"]) == 0
     for file in sorted(Path("run").glob("*.safetensors")):
@@ -293,22 +335,26 @@ def test_pictures_that_no_png_can_hold_are_refused_before_they_are_drawn(
     assert "with 1, 3 or 4 channels" in capsys.readouterr().err
 
 
-def test_a_network_of_other_pictures_is_compared_with_a_warning(tiny, cars):
-    network, images = tiny(), data.normalize(cars)
-    warn = guards.warn_of_other_pictures
-    with warnings.catch_warnings(action="error"):
-        warn(network, images)
-        network.configuration = {"images": 9, "images_sha256": guards._digest(images[:9])}
-        warn(network, images)
-    network.configuration["images"] = 8
-    with pytest.warns(UserWarning, match="was trained on other pictures; it is compared with the"):
-        warn(network, images)
-
-
-def test_a_folder_of_pictures_is_trained_on(tiny_run, tmp_path):
+def test_a_folder_of_pictures_is_trained_on_and_compared_with(tiny_run, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for number in range(8):
         Image.new("RGB", (40, 50), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
-    line = ["train", "--batch-size", "8", "--weights-dir", "run", "--epochs", "1"]
-    assert main([*line, "--data", "photos"]) == 0
+    line = ["train", "--batch-size", "8", "--epochs", "1", "--data", "photos", "--weights-dir"]
+    assert main([*line, "large", "--size", "64"]) == 0
+    assert load_pretrained("large").input_shape[0] == (None, 64, 64, 3)
+    assert main([*line, "run"]) == 0
     assert states.read_about(states.find_latest("run"))["configuration"]["images"] == 8
+    asked = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, against, **__: asked.append(against))
+    monkeypatch.setattr(tables, "as_table", str)
+    assert run("evaluate --weights run --data photos") == 0
+    np.testing.assert_array_equal(asked[0], load_folder("photos"))
+
+
+def test_a_network_that_cannot_be_measured_is_refused_before_a_folder_is_read(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    states.export(tiny(), tmp_path / "small.safetensors")
+    monkeypatch.setattr(folders, "load_folder", lambda *_: pytest.fail("it is read"))
+    assert run(f"evaluate --weights {tmp_path}/small.safetensors --data photos") == 1
+    assert "the model draws (8, 8, 3); expected (32, 32, 3)" in capsys.readouterr().err

@@ -64,6 +64,18 @@ def png_bytes(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def gif_bytes(frames: list[np.ndarray]) -> bytes:
+    """Return uint8 pictures `(height, width, 3)` as the content of a GIF that shows them in turn.
+
+    Each stays a tenth of a second, and the last for two.
+    """
+    buffer = io.BytesIO()
+    first, *others = map(Image.fromarray, frames)
+    duration = [100] * len(others) + [2000]  # in milliseconds
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    return buffer.getvalue()
+
+
 def figure_pixels(figure: Figure) -> np.ndarray:
     """Draw a matplotlib figure, close it, and return it as uint8 `(height, width, 3)`."""
     figure.canvas.draw()

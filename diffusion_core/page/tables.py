@@ -1,13 +1,14 @@
 """What `evaluate` found, as tables."""
 
 from diffusion_core.page.notebook import table
-from diffusion_core.sources.features import FLOOR
 
 
 def as_table(found: dict[str, object]) -> str:
     """Return what `evaluate` found as Markdown tables: distances, overlap, and shares of copies."""
     quality, copying = found["quality"], found["copying"]
-    floor = quality[FLOOR]["frechet distance"]
+    (floor,) = (
+        row["frechet distance"] for name, row in quality.items() if name.startswith("real training")
+    )
     distances = [
         {
             "pictures": name,

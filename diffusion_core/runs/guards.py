@@ -116,7 +116,7 @@ def describe(model, noise_levels, loss, learning_rate, images=None, **others):
     if callable(rate):
         rate, rates = _as_json(rate), [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)]
     if images is not None:
-        others |= {"images": len(images), "images_sha256": _digest(images), "draw_rule": DRAW_RULE}
+        others |= {**trained_on(images), "draw_rule": DRAW_RULE}
     described = {
         **model.settings,
         "precision": model.dtype_policy.name,
@@ -134,13 +134,24 @@ def _digest(images):
     return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
 
 
-def warn_of_other_pictures(model, images):
-    """Warn if the network is known to have been trained on other pictures than the first images."""
+def trained_on(images=None, **_):
+    """Return, as a part of a configuration, by what pictures are known again, if there are any."""
+    return {} if images is None else {"images": len(images), "images_sha256": _digest(images)}
+
+
+def warn_of_other_pictures(model, images, own=False):
+    """Warn unless a network was trained on the first of these images, as far as it says.
+
+    Those that come with the package do not say, and saw the cars: no pictures of one's own.
+    """
     run = getattr(model, "configuration", {})
-    if run and run.get("images_sha256") != _digest(images[: run.get("images")]):
+    seen = run.get("images_sha256")
+    if (seen or own) and seen != _digest(images[: run.get("images")]):
+        what = "pictures of your own" if own else "cars"
         warnings.warn(
-            "the network was trained on other pictures; it is compared with the cars all the same, "
-            "and copies are sought among cars that it never saw.",
+            f"the network was trained on other pictures; it is compared with these {what} all the "
+            "same, and copies are sought among them, which it never saw. To compare it with what "
+            "it was trained on, give that: evaluate(model, against=load_folder(...)), or --data.",
             stacklevel=4,
         )
 

@@ -51,7 +51,7 @@ class Run:
         self.model, self.folder, self._seconds = model, folder, 60 * minutes
         self.history, self.losses = {column: [] for column in COLUMNS}, []
         self._epochs, self._plan, self._batch_size = epochs, plan, plan["batch_size"]
-        self._epoch_seconds = 0.0
+        self._epoch_seconds, self._configuration = 0.0, None
         self._writes = folder is not None and is_first()
         self._found = self._bar = self._writing = self._saved = self._path = self._signal = None
         self._last, self._wanted = time.monotonic(), False  # a wall clock may jump
@@ -93,6 +93,8 @@ class Run:
             begin = f"goes on from {self._path.name}, epoch {done}" if self._path else "starts anew"
             print(f"Training {begin} in {self.folder}.", file=Display(sys.stdout))
         size = {"total": epochs * steps, "initial": done * steps + len(self.losses)}
+        known = self._configuration or guards.trained_on(**self._plan)
+        self.model.configuration = known
         self._bar = tqdm(unit="step", file=Display(sys.stderr), **size)
         for epoch in range(done + 1, epochs + 1):
             self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)

@@ -241,7 +241,10 @@ def load_averages(model: keras.Model, tensors: dict[str, np.ndarray], path: Path
 
 
 def export(model: keras.Model, path: str | Path) -> None:
-    """Write the weights that the model holds now as float16, with its settings, for shipping."""
+    """Write the weights that the model holds now as float16, for shipping.
+
+    With its settings, and the configuration of its run, where it knows that.
+    """
     with np.errstate(over="ignore"):
         tensors = {f"averages/{v.path}": np.asarray(v).astype(np.float16) for v in model.weights}
     for name, tensor in tensors.items():
@@ -250,7 +253,8 @@ def export(model: keras.Model, path: str | Path) -> None:
                 f"{name.removeprefix('averages/')} holds a number that float16 does not; expected "
                 "weights from -65,504 to 65,504."
             )
-    write_atomically(Path(path), pack(tensors, {"settings": getattr(model, "settings", {})}))
+    about = {name: getattr(model, name, {}) for name in ("settings", "configuration")}
+    write_atomically(Path(path), pack(tensors, about))
 
 
 def _states(folder):

@@ -12,13 +12,14 @@ import numpy as np
 from keras import layers
 from PIL import Image, ImageFilter
 
-from diffusion_core.checks import ARRAY, checked
+from diffusion_core.checks import ARRAY, checked, one_of
 from diffusion_core.runs import states
 from diffusion_core.sources.pretrained import PRETRAINED
 
 WIDTHS = (64, 128, 192)
 FLOOR, COPIES = "real training cars", "copies of 100 training cars"
 COMPARED = 1000  # as many as there are held-out cars
+FEWEST = 200  # of one's own: one half is compared with the other
 
 
 def make_classifier() -> keras.Model:
@@ -68,6 +69,25 @@ def PIXELS(name, value):
     return images
 
 
+def AGAINST(name, value):
+    """The kind of what to compare with: the name of a set of cars, or pictures of one's own."""
+    if isinstance(value, str):
+        return one_of("train", "held-out")(name, value)
+    pictures = PIXELS(name, value)
+    if len(pictures) < FEWEST:
+        raise ValueError(f"{name} holds {len(pictures)} pictures; expected at least {FEWEST}.")
+    return pictures
+
+
+def check_judged(model: keras.Model, **_) -> None:
+    """Raise `ValueError` unless a model draws what the measures look at."""
+    if model.input_shape[0][1:] != (32, 32, 3):
+        raise ValueError(
+            f"the model draws {model.input_shape[0][1:]}; expected (32, 32, 3), since the networks "
+            "that measure look at no others."
+        )
+
+
 @checked(images=PIXELS)
 def classifier_features(images: np.ndarray) -> np.ndarray:
     """Return the features of our own classifier: uint8 `(n, 32, 32, 3)` to float32 `(n, 192)`."""
@@ -97,23 +117,28 @@ def _inception():
 FEATURES = {"classifier": classifier_features, "inception": inception_features}
 
 
-def controls(training: np.ndarray, trucks: np.ndarray) -> dict[str, np.ndarray]:
+def controls(training: np.ndarray, trucks: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return sets of pictures whose worth is known, to read the table of quality by.
 
-    They are made of the first 1,000 of uint8 `(n, 32, 32, 3)` real training cars, and of trucks.
+    They are made of the first 1,000 of uint8 `(n, 32, 32, 3)` real training cars, and of trucks;
+    or, without trucks, of pictures of one's own, and are named so.
     """
     random = np.random.default_rng(0)
     cars, copied = training[:COMPARED], training[:100]
     noisy = np.clip(np.rint(cars + random.normal(0, 4, cars.shape)), 0, 255)
-    return {
+    sets = {
         FLOOR: cars,
         "cars with noise of 4 grey levels": noisy.astype(np.uint8),
         "cars as JPEG, quality 75": np.stack([_as_jpeg(car) for car in cars]),
         "blurred cars": np.stack([_blurred(car) for car in cars]),
-        "real trucks": trucks[:COMPARED],
+        "real trucks": trucks,
         "pure noise": random.integers(0, 256, cars.shape, dtype=np.uint8),
         COPIES: copied[random.integers(len(copied), size=len(cars))],
     }
+    if trucks is not None:
+        return sets | {"real trucks": trucks[:COMPARED]}
+    del sets["real trucks"]
+    return {name.replace("cars", "pictures"): images for name, images in sets.items()}
 
 
 def _as_jpeg(image):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from diffusion_core.checks import PATH, brief, checked, whole
+from diffusion_core.checks import PATH, SIDE, brief, checked
 from diffusion_core.sources.cifar10 import sort
 
 # Others are rare, and for some Pillow starts a program of another maker.
@@ -22,7 +22,7 @@ def FOLDER(name, value):
     return path
 
 
-@checked(folder=FOLDER, size=whole(1, 4096))
+@checked(folder=FOLDER, size=SIDE)
 def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
     """Return the pictures of a folder, and of those in it: uint8 `(n, size, size, 3)` in [0, 255].
 
