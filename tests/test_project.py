@@ -2,13 +2,16 @@
 
 import ast
 import importlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import pytest
+import yaml
 
 import diffusion_core
 from diffusion_core.page.notebook import recorded
@@ -16,6 +19,8 @@ from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "diffusion_core"
+PINS = ("requirements.txt", "bench/requirements.txt", "web/node.txt")
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 sys.path.insert(0, str(ROOT / "tools"))
 
 import claims  # noqa: E402
@@ -110,3 +115,51 @@ def test_a_keras_that_is_too_old_is_said_at_import(monkeypatch):
     monkeypatch.setattr(keras, "__version__", "3.9.2")
     with pytest.raises(ImportError, match=r"Keras 3.9.2 is installed; expected at least 3.13. Run"):
         importlib.reload(diffusion_core)
+
+
+def make(folder, target, **environment):
+    """Run make in a new folder that holds what it needs to begin."""
+    folder.mkdir()
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    command = ["make", "--silent", f"PYTHON={sys.executable}", target]
+    settings = {**os.environ, **environment}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ['a "$(touch x)"', "a `touch x`", 'a "; touch x; "', "a '''+b"])
+def test_a_folder_whose_name_a_shell_would_run_is_refused(tmp_path, name):
+    answer = make(tmp_path / name, ".venv/ready", PIP_NO_INDEX="1")
+    assert "Rename it without quotes" in answer.stderr
+    assert not (tmp_path / name / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["$(shell touch x)", '"; touch x; "', "`touch x`", "$(touch x)"])
+def test_make_runs_nothing_that_the_folder_of_the_data_is_named(tmp_path, name):
+    folder = tmp_path / "a b; touch x"
+    answer = make(folder, "_executed/.data-source", CIFAR10_DIR=f"/data {name}")
+    assert (folder / "_executed" / ".data-source").read_text() == f"/data {name}\n", answer.stderr
+    assert not list(tmp_path.rglob("x"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_pin_what_they_use_and_may_only_read(workflow):
+    text = workflow.read_text()
+    used = re.findall(r"uses: (?!\./)(.*)", text)
+    assert [use for use in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", use)] == []
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    asked = " ".join(re.findall(r"pip install (.*)", text)).split()
+    pinned = (ROOT / "requirements.txt").read_text().split()
+    packages = [word for word in asked if word[0] != "-" and not (ROOT / word).exists()]
+    assert set(packages) <= set(pinned)
+
+
+@pytest.mark.parametrize("name", PINS)
+def test_every_pin_has_a_hash_and_names_no_host(name):
+    text = (ROOT / name).read_text()
+    packages = re.split(r"\n(?=\w)", text)[1:]
+    assert packages
+    assert [
+        pin for pin in packages if not re.match(r"\S+==.* \\\n    --hash=sha256:\w{64}", pin)
+    ] == []
+    assert "://" not in text
