@@ -101,8 +101,7 @@ export function mount(root) {
   const find = (selector) => root.querySelector(selector);
   const [canvas, rule, calls] = ["canvas", "[name=rule]", "[name=calls]"].map(find);
   const [where, status] = [".live-where", ".live-status"].map(find);
-  let seed = 0;
-  let exact = fine(seed);
+  let [seed, exact] = [0, fine(0)];
   let states, mine, mineExact;
   find("button").addEventListener("click", () => (exact = fine(++seed)));
   keepPlane(root, LIMITS, paint, show);
