@@ -4,7 +4,6 @@ import { gaussianNoise } from "../noise.js";
 import { cleanGuess, evenSteps, mean, meanMiss, mix, renoise, toCurve, walk } from "./mixture.js";
 import { keepPlane, numbers, startInputs } from "./plane.js";
 
-const WIDTH = 0.1;
 const STARTS = 24;
 const FINE_STEPS = 128;
 const LIMITS = [2.4, 1.9];
@@ -12,7 +11,7 @@ const NAMES = { euler: "Euler", heun: "Heun", dpm_solver: "DPM-Solver++", ddim: 
 Object.assign(NAMES, { ancestral: "Ancestral", churn: "Churn" });
 const [RANDOM, TWICE] = [["ancestral", "churn"], ["heun", "churn"]];
 
-export const guess = (x, a) => cleanGuess(x, a, WIDTH);
+export const guess = (x, a) => cleanGuess(x, a, 0.1);
 
 const noiseToSignal = (a) => a / (1 - a);
 const noiseLevel = (ratio) => (ratio < Infinity ? ratio / (1 + ratio) : 1);
@@ -66,17 +65,17 @@ function heunStep(x, a, s) {
 export const stepsFor = (name, calls) => (TWICE.includes(name) ? Math.ceil(calls / 2) : calls);
 
 /**
- * Return the states of a drawing: pictures `first` to `first + n - 1` of a seed, or one picture
- * that starts at `x`. Their noise is that of Python's `gaussian_noise(n, (2,), seed, first, t)`.
+ * Return the states of pictures `first` to `first + n - 1` of a seed, or of one that starts at `x`.
+ * Their noise is that of Python's `gaussian_noise(n, (2,), seed, first, step=t)`.
  */
-export function draw(name, steps, seed, n, first = 0, x = undefined) {
+export function draw(name, steps, seed, n, first = 0, x) {
   // A picture has a row of numbers: two for its start, and two for each step.
   const row = 2 * (steps + 1);
   const noise = gaussianNoise(n, row, seed, first);
   const at = (i, t) => noise[(i >> 1) * row + 2 * t + (i % 2)];
   const fresh = (t) => Float64Array.from({ length: 2 * n }, (_, i) => at(i, t));
-  const start = x ?? fresh(0);
-  return [start, ...SAMPLERS[name](evenSteps(steps), start, fresh)];
+  x ??= fresh(0);
+  return [x, ...SAMPLERS[name](evenSteps(steps), x, fresh)];
 }
 
 /** Return the states of a solution so fine that its ends stand for the exact ones. */
@@ -102,8 +101,7 @@ export function mount(root) {
   const find = (selector) => root.querySelector(selector);
   const [canvas, rule, calls] = ["canvas", "[name=rule]", "[name=calls]"].map(find);
   const [where, status] = [".live-where", ".live-status"].map(find);
-  let seed = 0;
-  let exact = fine(seed);
+  let [seed, exact] = [0, fine(0)];
   let states, mine, mineExact;
   find("button").addEventListener("click", () => (exact = fine(++seed)));
   keepPlane(root, LIMITS, paint, show);
