@@ -132,7 +132,7 @@ def test_no_box_scrolls_sideways_on_a_desktop_or_a_phone(page):
         scrolling = page.evaluate(
             """() => [...document.querySelectorAll("article *")]
                 .filter((e) => e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1 &&
-                    (e.matches("pre, table, mjx-container") ||
+                    (e.matches("pre, table, mjx-container[display]") ||
                      ["auto", "scroll"].includes(getComputedStyle(e).overflowX)))
                 .map(({ tagName, scrollWidth, clientWidth, textContent }) =>
                     [tagName, scrollWidth, clientWidth, textContent.trim().slice(0, 60)])"""
