@@ -70,6 +70,9 @@ class Generator:
         for name, value in values.items():
             self.box.locator(f"[name={name}]").fill(str(value))
 
+    def unfold(self, name):
+        self.box.locator("details", has_text=name).evaluate("fold => { fold.open = true; }")
+
     def reaches(self, state):
         self.page.locator(f"[data-live-generator][data-state={state}]").wait_for()
 
@@ -193,7 +196,7 @@ def test_a_link_draws_the_walk_of_chapter_6_and_a_link_without_one_ends_it(live,
 
 
 def test_guidance_is_drawn_as_the_slider_says(live, python):
-    live.box.get_by_text("More: guidance").click()
+    live.unfold("More")
     live.draw(seed=4, cars=2, steps=3, guidance=2.5)
     assert_same_picture(live.pixels(), python(2, 3, guidance=2.5, seed=4)[-1])
     live.fill(guidance=1)
@@ -214,7 +217,7 @@ def test_another_seed_after_a_walk_draws_another_picture(live):
 
 
 def test_under_each_state_stands_its_clean_guess(live, python):
-    live.box.get_by_text("More: guidance").click()
+    live.unfold("More")
     guesses = live.box.get_by_label("Under each state its clean guess")
     guesses.check()
     live.draw(seed=2, cars=2, steps=4)
@@ -226,7 +229,6 @@ def test_under_each_state_stands_its_clean_guess(live, python):
         assert_same_picture(pixels_in(guess), expected)
     guesses.uncheck()
     assert not guess.is_visible()
-    live.box.get_by_text("More: guidance").click()
 
 
 def test_a_kept_run_stands_beside_the_next_at_the_same_noise_level(live, python):
@@ -328,6 +330,16 @@ def test_a_drawing_can_be_downloaded_as_it_is_shown_and_shared_as_a_link(live):
     live.follow("#" + link.split("#")[1])
     live.says("Done: 2 cars from seed 8 in 3 steps")
     np.testing.assert_array_equal(live.pixels(), shown)
+
+
+def test_a_link_to_what_cannot_be_drawn_says_so(live):
+    live.unfold("More")
+    live.draw(seed=1, cars=1, steps=1)
+    for link, name in (("cars-26-steps-1", "cars"), ("cars-1-steps-1-guidance-99", "guidance")):
+        live.follow(f"#draw-seed-1-{link}")
+        alert = live.box.get_by_role("alert")
+        alert.get_by_text(f"This link asks for another {name} than there is; expected").wait_for()
+    live.draw(seed=1, cars=1, steps=1, guidance=3)
 
 
 def test_a_number_out_of_range_or_missing_draws_nothing_and_is_shown(live):

@@ -268,14 +268,21 @@ function mount(root) {
   function followLink() {
     const [kind, ...words] = location.hash.split("-");
     if (kind !== "#draw") return;
-    for (const [name, usual] of Object.entries(USUAL)) {
-      form.elements[name].value = words.includes(name) ? words[words.indexOf(name) + 1] : usual;
-    }
+    const wanted = (name) => words.includes(name) ? words[words.indexOf(name) + 1] : USUAL[name];
+    const fields = Object.keys(USUAL).map((name) => form.elements[name]);
+    for (const field of fields) field.value = wanted(field.name);
     straight.checked = words.includes("straight");
     walk.open = words.includes("to");
     tellRanges();
     root.scrollIntoView();
-    draw();
+    // A slider takes the nearest value that it has, and says nothing.
+    const refused = fields.find((field) =>
+      !field.validity.valid || Number(field.value) !== Number(wanted(field.name)));
+    if (!refused) return draw();
+    const { name, min, max, step } = refused;
+    problem.textContent =
+      `This link asks for another ${name} than there is; expected ${min} to ${max} in steps of ${step || 1}. ` +
+      "Choose one, and press Draw.";
   }
 
   function tellRanges() {
