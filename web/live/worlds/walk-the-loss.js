@@ -87,7 +87,7 @@ export function mount(root) {
 
   function paint(context, width, height, { line, text, first, second }) {
     const within = (value, high) => Math.min(high, Math.max(0, value));
-    const [map, top] = [width * mapShape, width * mapShape + LINE + 8];
+    const [map, top] = [width * mapShape, width * mapShape + LINE + 16];
     const unit = (height - top - LINE) / POWERS;
     // A walker that leaves the map is shown at its edge.
     const onMap = ([a, b]) => [
