@@ -110,7 +110,8 @@ def evaluate(
             what a network of one's own was trained on, at least 200 pictures, as against "train".
 
     Returns:
-        `quality`, a dict of rows of `compare` by name, "generated" and its first 1,000 first;
+        `quality`, a dict of rows of `compare` by name, "generated" and its first 1,000 first (of
+        fewer than 2,000 pictures of one's own: as many as half of them);
         `copying`, for the held-out cars, the generated ones and planted copies, the share that
         counts as copied; `closest`, the ten generated pictures that resemble a training car most;
         `loss`, the loss by noise level on 1,000 training and on the held-out cars; and the
@@ -123,13 +124,14 @@ def evaluate(
     unseen = {"held-out cars": load_cars("test")} if not own and against == "held-out" else {}
     few = min(COMPARED, len(training) // 2)  # the others are compared with
     reference = FEATURES[features](unseen.get("held-out cars", training[few:]))
-    references, seen = controls(training[:few], trucks), f"training {'pictures' if own else 'cars'}"
+    references, what = controls(training[:few], trucks), "pictures" if own else "cars"
     sets = {"generated": denormalize(predict(model, n, seed=seed)), **references}
     rows = {name: FEATURES[features](images) for name, images in sets.items()}
     # A Fréchet distance depends on the number of pictures, and each control has so few.
     equal = {f"generated, the first {few:,}": rows["generated"][:few]}
     rows = {"generated": rows.pop("generated"), **equal, **rows}
-    sought = unseen | {name: sets[name] for name in ("generated", [*references][-1])}
+    copies = f"copies of 100 training {what}"
+    sought = unseen | {name: sets[name] for name in ("generated", copies)}
     found = {name: copying(images, training) for name, images in sought.items()}
     return {
         "features": features,
@@ -141,6 +143,6 @@ def evaluate(
         "closest": closest(**found["generated"]),
         "loss": {
             name: loss_by_noise_level(model, normalize(images)).tolist()
-            for name, images in {seen: training[:few], **unseen}.items()
+            for name, images in {f"training {what}": training[:few], **unseen}.items()
         },
     }

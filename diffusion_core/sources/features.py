@@ -75,7 +75,10 @@ def AGAINST(name, value):
         return one_of("train", "held-out")(name, value)
     pictures = PIXELS(name, value)
     if len(pictures) < FEWEST:
-        raise ValueError(f"{name} holds {len(pictures)} pictures; expected at least {FEWEST}.")
+        raise ValueError(
+            f"{name} holds {len(pictures)} pictures; expected at least {FEWEST}, since one half is "
+            "compared with the other."
+        )
     return pictures
 
 
@@ -126,18 +129,18 @@ def controls(training: np.ndarray, trucks: np.ndarray | None = None) -> dict[str
     random = np.random.default_rng(0)
     cars, copied = training[:COMPARED], training[:100]
     noisy = np.clip(np.rint(cars + random.normal(0, 4, cars.shape)), 0, 255)
+    others = {} if trucks is None else {"real trucks": trucks[:COMPARED]}
     sets = {
         FLOOR: cars,
         "cars with noise of 4 grey levels": noisy.astype(np.uint8),
         "cars as JPEG, quality 75": np.stack([_as_jpeg(car) for car in cars]),
         "blurred cars": np.stack([_blurred(car) for car in cars]),
-        "real trucks": trucks,
+        **others,
         "pure noise": random.integers(0, 256, cars.shape, dtype=np.uint8),
         COPIES: copied[random.integers(len(copied), size=len(cars))],
     }
-    if trucks is not None:
-        return sets | {"real trucks": trucks[:COMPARED]}
-    del sets["real trucks"]
+    if others:
+        return sets
     return {name.replace("cars", "pictures"): images for name, images in sets.items()}
 
 
