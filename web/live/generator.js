@@ -242,7 +242,15 @@ function mount(root) {
     walk.open = match[5] !== undefined;
     tellRanges();
     root.scrollIntoView();
-    draw();
+    // A slider takes the nearest value that it has, and says nothing.
+    const refused = (field, i) =>
+      match[i + 1] && !(field.validity.valid && Number(field.value) === Number(match[i + 1]));
+    const field = [seed, cars, steps, guidance, to, way].find(refused);
+    if (!field) return draw();
+    const { name, min, max, step } = field;
+    problem.textContent =
+      `This link asks for another ${name} than there is; expected ${min} to ${max} in steps of ${step || 1}. ` +
+      "Choose one, and press Draw.";
   }
 
   function tellRanges() {
