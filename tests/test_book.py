@@ -95,7 +95,7 @@ def test_every_chapter_has_exercises_of_four_kinds_each_with_a_hidden_solution(c
 
 @pytest.mark.parametrize("chapter", CHAPTERS[:6], ids=lambda path: path.stem)
 def test_code_is_as_wide_as_its_box_and_answers_that_are_code_can_be_checked(chapter):
-    lines = [line for text in code(chapter)[1:] for line in text.splitlines()]
+    lines = [line for text in code(chapter) for line in text.splitlines()]
     assert [line for line in lines if len(line) > 76] == []
     texts = [text for _, text, _ in cells(chapter)]
     asked = [place for place, text in enumerate(texts) if "· Code.**" in text]
