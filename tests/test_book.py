@@ -102,7 +102,7 @@ def test_every_chapter_has_exercises_of_four_kinds_each_with_a_hidden_solution(c
 
 @notebooks
 def test_code_is_as_wide_as_its_box(notebook):
-    lines = [line for text in code(notebook)[1:] for line in text.splitlines()]
+    lines = [line for text in code(notebook) for line in text.splitlines()]
     assert [line for line in lines if len(line) > 76] == []
 
 

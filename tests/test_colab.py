@@ -59,7 +59,7 @@ def test_outside_colab_the_cell_does_nothing(run_cell):
 
 def test_in_colab_the_cell_installs_the_package_and_leaves_drive_alone(colab, run_cell):
     (line,) = run_cell(use_drive=False)
-    assert line.startswith("%pip install -q --no-deps prdc git+https://github.com/")
+    assert line.startswith("%pip install -q --no-deps prdc==0.2 git+{home}@v")
     assert files.drive_dir() is None
 
 

@@ -61,7 +61,8 @@ def test_the_stated_url_is_the_only_one():
             if owner in found and not found.removesuffix(".git").startswith(ours):
                 strangers.append((path.name, found))
     assert strangers == []
-    assert f"git+{url}" in code(CHAPTERS[0])[0]
+    assert f'home = "{url}"' in code(CHAPTERS[0])[0]
+    assert f"git+{{home}}@{set_url.tag()}\n" in code(CHAPTERS[0])[0]
 
 
 def test_one_command_rewrites_the_url_everywhere(tmp_path, monkeypatch):
@@ -72,7 +73,10 @@ def test_one_command_rewrites_the_url_everywhere(tmp_path, monkeypatch):
         copy.write_text(path.read_text())
     monkeypatch.setattr(set_url, "ROOT", tmp_path)
     monkeypatch.setattr(set_url, "CONFIG", tmp_path / "_config.yml")
+    project = tmp_path / "pyproject.toml"
+    project.write_text(re.sub(r'(?m)^version = ".*"', 'version = "9.9.9"', project.read_text()))
     set_url.main("https://github.com/a-teacher/my-course")
+    assert "git+{home}@v9.9.9" in (tmp_path / "book" / CHAPTERS[0].name).read_text()
     assert set_url.stated_url() == "https://github.com/a-teacher/my-course"
     for path in set_url.files_with_url():
         assert old.removeprefix("https://") not in path.read_text()

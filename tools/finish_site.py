@@ -115,6 +115,7 @@ def main(live: Path, site: Path) -> None:
         add_policy(soup)
         path.write_text(str(soup))
     write_sitemap(pages, site)
+    name_edition(site)
     print(f"finished pages: {len(pages)}")
 
 
@@ -340,6 +341,17 @@ def write_sitemap(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     lines = [f"<url><loc>{link['href']}</loc></url>" for link in links if link]
     start = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
     (site / "sitemap.xml").write_text("\n".join([start, *lines, "</urlset>\n"]))
+
+
+def name_edition(site: Path) -> None:
+    """Write the digest of all files where the service worker and what it keeps are named by it."""
+    files = sorted(path for path in site.rglob("*") if path.is_file())
+    edition = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
+    about = json.loads((site / "live" / "files.json").read_text())
+    about["edition"] = edition.hexdigest()[:16]
+    (site / "live" / "files.json").write_text(json.dumps(about, indent=1) + "\n")
+    worker = site / "offline.js"
+    worker.write_text(worker.read_text().replace('"unfinished"', json.dumps(about["edition"])))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Write the repository's URL everywhere it must be literal: `make set-url URL=https://…`.
 
-`_config.yml` states it; links and setup cells repeat it, and a test checks that all agree.
+`_config.yml` states it; links and setup cells repeat it, and a test checks that all agree. The tag
+of this version, which setup cells install, is written too.
 """
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -14,6 +16,11 @@ CONFIG = ROOT / "_config.yml"
 def stated_url() -> str:
     """Return the URL that `_config.yml` states."""
     return re.search(r"^  url: (\S+)$", CONFIG.read_text(), re.MULTILINE).group(1)
+
+
+def tag() -> str:
+    """Return the tag of the version that `pyproject.toml` states."""
+    return "v" + tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def files_with_url() -> list[Path]:
@@ -38,6 +45,7 @@ def main(new: str) -> None:
         for form in ("https://{}.github.io/{}", "github.com/{}/{}", "google.com/github/{}/{}"):
             before, after = (form.format(*url.split("/")[-2:]) for url in (old, new))
             changed = changed.replace(before, after)
+        changed = re.sub(r"(git\+\{home\}@)v[\w.]+", rf"\g<1>{tag()}", changed)
         if changed != text:
             path.write_text(changed)
             print(f"changed {path.relative_to(ROOT)}")

@@ -11,9 +11,9 @@ CIFAR10_DIR where nothing can be downloaded.
 
 `oldest` and `newest` install the package from a built wheel, and run the chapters in one folder
 outside the repository. `colab` leaves the installing to the first cell of each chapter, which gets
-the last commit of this repository; every chapter is a session of its own, on an empty machine. The
-reader mounts Drive from chapter 2 on, so the cars and the weights of chapter 5 must reach later
-chapters by way of Drive alone.
+the last commit of this repository, tagged; every chapter is a session of its own, on an empty
+machine. The reader mounts Drive from chapter 2 on, so the cars and the weights of chapter 5 must
+reach later chapters by way of Drive alone.
 """
 
 import argparse
@@ -91,6 +91,10 @@ def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
     """Run every chapter in a session of its own, with Drive from chapter 2 on."""
     drive, mounted = folder / "drive", CONTENT / "drive"
     drive.mkdir()
+    # The cell installs a tag, which this commit need not have yet.
+    git = ("git", "-C", folder / "published")
+    subprocess.run(["git", "clone", "--quiet", ROOT, folder / "published"], check=True)
+    subprocess.run([*git, "tag", "--force", set_url.tag()], check=True)
     # Let every kernel load `google.colab` as Colab's do.
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)
@@ -102,7 +106,7 @@ def in_colab(python: Path, folder: Path, chapters: list[Path]) -> list[bool]:
             # A new session is an empty machine; only Drive is what it was.
             session = folder / f"session-{chapter.stem}"
             use_drive = not chapter.name.startswith("01")
-            environment = colab_surroundings(session, drive, folder / "ipython")
+            environment = colab_surroundings(session, folder)
             done = execute(python, chapter, session / "content", environment, use_drive)
             if done and mounted.is_dir() != use_drive:
                 print(f"{chapter.stem}: Drive is {'not ' if use_drive else ''}mounted")
@@ -149,25 +153,25 @@ def surroundings(folder: Path) -> dict[str, str]:
     }
 
 
-def colab_surroundings(session: Path, drive: Path, ipython: Path) -> dict[str, str]:
+def colab_surroundings(session: Path, folder: Path) -> dict[str, str]:
     """Return the environment variables of one session in Colab."""
     datasets = session / "keras" / "datasets"
     environment = surroundings(session) | {
-        "IPYTHONDIR": str(ipython),
+        "IPYTHONDIR": str(folder / "ipython"),
         "PYTHONPATH": str(HERE),
-        "COLAB_DRIVE": str(drive),
+        "COLAB_DRIVE": str(folder / "drive"),
         "XDG_CACHE_HOME": str(session / "cache"),
         "KERAS_HOME": str(datasets.parent),
         # Let pip find the published repository here.
         "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
+        "GIT_CONFIG_KEY_0": f"url.file://{folder / 'published'}.insteadOf",
         "GIT_CONFIG_VALUE_0": set_url.stated_url(),
     }
     if environment.get("CIFAR10_DIR") not in (None, "", "stand-in"):
         # In Colab nobody sets this; so it becomes a download that Keras left behind.
         datasets.mkdir(parents=True)
-        folder = Path(environment.pop("CIFAR10_DIR")).resolve()
-        (datasets / "cifar-10-batches-py").symlink_to(folder)
+        cars = Path(environment.pop("CIFAR10_DIR")).resolve()
+        (datasets / "cifar-10-batches-py").symlink_to(cars)
     return environment
 
 

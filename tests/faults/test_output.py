@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_disk import mounted
 
 FAULTS = Path(__file__).parent
 SMALL = f"""
@@ -34,6 +35,20 @@ def test_training_goes_on_where_nothing_can_be_shown(tmp_path, output):
     assert shell(f"small {TRAIN} {output}", tmp_path) == 0
     found = sorted(path.name for path in (tmp_path / "run").glob("state-*"))
     assert found[-1] == "state-000002-000000064.safetensors"
+
+
+def test_training_goes_on_when_the_disk_of_its_log_is_full(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not mounted("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)):
+        pytest.skip("this process may not mount; /dev/full stands for a full disk")
+    try:
+        line = f"{{ head -c 64000 /dev/zero; small {TRAIN}; }} >disk/log 2>&1"
+        assert shell(line, tmp_path, TQDM_MININTERVAL="0") == 0
+        assert (disk / "log").stat().st_size == 2**16
+    finally:
+        mounted("umount", "--lazy", str(disk))
+    assert (tmp_path / "run" / "state-000002-000000064.safetensors").exists()
 
 
 def test_an_encoding_cannot_stop_a_command(tmp_path):

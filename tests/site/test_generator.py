@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import opening, serve
+from conftest import PREFIX, opening, serve
 from PIL import Image
 
 from diffusion_core import (
@@ -449,12 +449,63 @@ def test_a_page_that_was_used_works_offline(open_page, server):
     # Of a file it brings the version that is asked for, and where that is not there, another.
     fetched = generator.page.evaluate(
         """async () => {
-            const cache = await caches.open("simple-diffusion");
+            const cache = await caches.open((await caches.keys())[0]);
             for (const v of [1, 2]) await cache.put(`a.css?v=${v}`, new Response(`version ${v}`));
             return Promise.all([2, 3].map(async (v) => (await fetch(`a.css?v=${v}`)).text()));
         }"""
     )
     assert fetched == ["version 2", "version 1"]
+
+
+def test_the_worker_takes_away_old_editions_of_this_book_and_nothing_else(generator):
+    old, *others = [f"simple-diffusion {PREFIX} old", "simple-diffusion /other/ old", "other"]
+    generator.page.evaluate(
+        "names => Promise.all(names.map((n) => caches.open(n)))", [old, *others]
+    )
+    generator.draw(cars=1, steps=1)
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    left = generator.page.evaluate(
+        """async (old) => {
+            while (await caches.has(old)) await new Promise((resume) => setTimeout(resume, 50));
+            return caches.keys();
+        }""",
+        old,
+    )
+    assert set(others) < set(left)
+    assert len(left) == 3
+
+
+def test_offline_nothing_comes_from_what_another_site_of_the_origin_has_kept(open_page, server):
+    generator = Generator(open_page(PAGE))
+    generator.draw(cars=1, steps=1)
+    generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
+    server.down = True
+    generator.page.reload()
+    found = generator.page.evaluate(
+        """async () => {
+            const other = await caches.open("other");
+            await other.put("glossary.html", new Response("planted"));
+            return fetch("glossary.html").then((answer) => answer.text(), () => "nothing");
+        }"""
+    )
+    assert found == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("link", "name"),
+    [
+        ("seed-1-cars-1-steps-1-to-2-way-3", "way"),
+        ("seed-1-cars-1-steps-1-to-2-way-101", "way"),
+        ("seed-1-cars-1-steps-1-guidance-99", "guidance"),
+        ("seed-1-cars-26-steps-1", "cars"),
+        ("seed-1-cars-1-steps-1-to-4294967296-way-5", "to"),
+    ],
+)
+def test_a_link_to_what_cannot_be_drawn_says_so(generator, link, name):
+    generator.follow(f"#draw-{link}")
+    alert = generator.box.get_by_role("alert")
+    alert.get_by_text(f"This link asks for another {name} than there is; expected ").wait_for()
+    assert generator.box.get_attribute("data-state") == "idle"
 
 
 def test_a_browser_without_webassembly_is_told(open_page):

@@ -12,7 +12,7 @@ export function keepForOffline(runtimeFiles) {
 async function keep(runtimeFiles) {
   if (!("serviceWorker" in navigator)) return;
   await navigator.serviceWorker.register(new URL("../offline.js", import.meta.url));
-  const { bytes } = await (await fetch(new URL("files.json", import.meta.url))).json();
+  const { bytes, edition } = await (await fetch(new URL("files.json", import.meta.url))).json();
   const own = Object.keys(bytes).filter((name) => !name.startsWith("ort/"));
   const needed = [...own, ...runtimeFiles, "files.json"].map((name) => new URL(name, import.meta.url).href);
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
@@ -20,7 +20,7 @@ async function keep(runtimeFiles) {
   const pictures = [...document.images].map((image) => image.src);
   const site = new URL("..", import.meta.url).href;
   const urls = new Set([location.href.split("#")[0], ...loaded, ...pictures, ...needed]);
-  const cache = await caches.open("simple-diffusion");
+  const cache = await caches.open(`simple-diffusion ${new URL(site).pathname} ${edition}`); // as in offline.js
   const store = async (url) => {
     const answer = await fetch(url);
     if (answer.ok) await cache.put(url, answer);
