@@ -2,10 +2,10 @@
 
     python tools/live_files.py _build/live
 
-strong.onnx, and weak.onnx by which it is guided, take `image` float32 (n, height, width, channels),
-`noise_level` and `next_noise_level` float32 (n, 1), with any n, and give `next_image`. Large
-weights are stored as float16, as they are shipped, and cast to float32 when the file is loaded.
-Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
+strong.onnx, weak.onnx by which it is guided, and jumps.onnx of chapter 10 take `image` float32
+(n, height, width, channels), `noise_level` and `next_noise_level` float32 (n, 1), with any n, and
+give `next_image`. Large weights are stored as float16, as they are shipped, and cast to float32
+when the file is loaded. Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
 draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the
 first of them on its way back), cars.png (24 finished cars side by side), captions.json, skips.png
 and skips.json (what the U answers without its skip connections).
@@ -40,7 +40,12 @@ FEWEST_NUMBERS = 256
 def main(folder: Path) -> None:
     """Write the networks, once they are found to be right, and the run."""
     strong, weak = core.load_pretrained("small"), core.load_pretrained(GUIDE)
-    for name, model in (("strong.onnx", strong), ("weak.onnx", weak)):
+    networks = {
+        "strong.onnx": strong,
+        "weak.onnx": weak,
+        "jumps.onnx": core.load_pretrained("jumps"),
+    }
+    for name, model in networks.items():
         content = to_onnx(model).SerializeToString()
         difference = largest_difference(model, content)
         print(f"{name}: {len(content):,} bytes, largest difference to Keras {difference:.1e}")

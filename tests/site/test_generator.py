@@ -332,16 +332,6 @@ def test_a_drawing_can_be_downloaded_as_it_is_shown_and_shared_as_a_link(live):
     np.testing.assert_array_equal(live.pixels(), shown)
 
 
-def test_a_link_to_what_cannot_be_drawn_says_so(live):
-    live.unfold("More")
-    live.draw(seed=1, cars=1, steps=1)
-    for link, name in (("cars-26-steps-1", "cars"), ("cars-1-steps-1-guidance-99", "guidance")):
-        live.follow(f"#draw-seed-1-{link}")
-        alert = live.box.get_by_role("alert")
-        alert.get_by_text(f"This link asks for another {name} than there is; expected").wait_for()
-    live.draw(seed=1, cars=1, steps=1, guidance=3)
-
-
 def test_a_number_out_of_range_or_missing_draws_nothing_and_is_shown(live):
     live.draw(seed=1, cars=1, steps=1)
     walk = live.box.get_by_text("Walk to a second seed")

@@ -13,7 +13,7 @@ async function keep(runtimeFiles) {
   if (!("serviceWorker" in navigator)) return;
   await navigator.serviceWorker.register(new URL("../offline.js", import.meta.url));
   const { bytes, edition } = await (await fetch(new URL("files.json", import.meta.url))).json();
-  const own = Object.keys(bytes).filter((name) => !name.startsWith("ort/"));
+  const own = Object.keys(bytes).filter((name) => !/^ort\/|\.onnx$/.test(name));
   const needed = [...own, ...runtimeFiles, "files.json"].map((name) => new URL(name, import.meta.url).href);
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   // Pictures further down may not have come yet.

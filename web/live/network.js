@@ -1,16 +1,17 @@
 // How a box on a page asks the network: it starts the worker, and says what went wrong.
 
-import { filesOf } from "./runtime.js";
+import { GUIDED, filesOf } from "./runtime.js";
 
 const WORKER = new URL("worker.js", import.meta.url);
 
 /**
  * Return `ask`, which starts the worker at the first request and sends it (see worker.js).
  *
+ * `networks` are the files that the worker loads, one, or one and its guide.
  * `receive` gets the worker's answers to the newest request; an error's `text` is a sentence.
  * `ask.started()` tells whether the network was asked for, and did not fail since.
  */
-export function openNetwork(root, receive) {
+export function openNetwork(root, receive, networks = GUIDED) {
   let worker;
   let runs = 0;
 
@@ -20,7 +21,7 @@ export function openNetwork(root, receive) {
     }
     worker ??= start();
     const wasm = "wasm" in root.dataset || new URLSearchParams(location.search).has("wasm");
-    worker.postMessage({ ...request, run: ++runs, wasm });
+    worker.postMessage({ ...request, networks, run: ++runs, wasm });
   }
 
   function start() {
@@ -47,12 +48,12 @@ export function openNetwork(root, receive) {
 }
 
 /** Return a sentence about what the first request fetches, or none where the sizes do not come. */
-export async function sizeOfFirstLoad() {
+export async function sizeOfFirstLoad(networks = GUIDED) {
   const answer = await fetch(new URL("files.json", import.meta.url)).catch(() => undefined);
   if (!answer?.ok) return "";
   const { bytes } = await answer.json();
   const [processor, card] = ["wasm", "webgpu"].map((backend) => {
-    const { scripts, program, networks } = filesOf(backend);
+    const { scripts, program } = filesOf(backend);
     const sum = [...scripts, program, ...networks].reduce((total, name) => total + bytes[name], 0);
     return Math.ceil(sum / 1e6);
   });

@@ -1,8 +1,9 @@
-// Loads the network and its guide when the first request comes, and answers it. Either it draws, with
-// a call of each a step, or it asks the network alone, once.
+// Loads the networks that the first request names, and answers it. Either it draws, with a call of each
+// a step, or it asks the first network alone, once.
 //
-// In:  { run, wasm, seed, first, cars, steps, guidance, to, way, straight }, or
-//      { run, wasm, image, level, nextLevel }; a newer run ends the one before it.
+// In:  { run, wasm, networks, seed, first, cars, steps, guidance, to, way, straight }, or with
+//      { corners, right, down } for the start, four seeds and the place between their noises, or
+//      { run, wasm, networks, image, level, nextLevel }; a newer run ends the one before it.
 // Out: { run, type, ... } with the type "progress", "state", "done", "answer" or "error".
 
 import { gaussianNoise, mixSpherically, mixStraight } from "./noise.js";
@@ -22,13 +23,13 @@ self.onmessage = ({ data: request }) => {
 async function answer(request) {
   const work = request.image ? askOnce : draw;
   try {
-    network ??= load(request.wasm);
+    network ??= load(request.wasm, request.networks);
     try {
       await work(request);
     } catch (error) {
       // A graphics card may give up at any call: then the processor draws, from the start.
       if ((await network).backend !== "webgpu") throw error;
-      network = load(true);
+      network = load(true, request.networks);
       await work(request);
     }
   } catch (error) {
@@ -36,13 +37,11 @@ async function answer(request) {
   }
 }
 
-async function draw({ run, seed, first: number, cars, steps, guidance, to, way, straight }) {
+async function draw({ run, first: number, cars, steps, guidance, ...start }) {
   const { networks, ort, shape, ...about } = await network;
   if (run !== latest) return;
   const started = performance.now();
-  const noise = (ofSeed) => gaussianNoise(cars, sizeOf(shape), ofSeed, number);
-  const mix = straight ? mixStraight : mixSpherically;
-  let state = way > 0 ? mix(noise(seed), noise(to), way) : noise(seed);
+  let state = startOf(start, (seed) => gaussianNoise(cars, sizeOf(shape), seed, number));
   let first;
   for (let step = 0; step < steps; step++) {
     const next = await takeStep(ort, networks, state, [cars, ...shape], guidance, step, steps);
@@ -57,6 +56,16 @@ async function draw({ run, seed, first: number, cars, steps, guidance, to, way, 
   }
   tellState(run, steps, state, state); // nothing is left to guess
   tell(run, "done", { ...about, first, milliseconds: performance.now() - started });
+}
+
+/** Return the noise that a drawing starts from, of one seed, of two, or of four. */
+function startOf({ seed, to, way, straight, corners, right, down }, noise) {
+  if (corners) {
+    const [above, below] = [0, 2].map((i) => mixSpherically(noise(corners[i]), noise(corners[i + 1]), right));
+    return mixSpherically(above, below, down);
+  }
+  const mix = straight ? mixStraight : mixSpherically;
+  return way > 0 ? mix(noise(seed), noise(to), way) : noise(seed);
 }
 
 async function askOnce({ run, image, level, nextLevel }) {
@@ -81,20 +90,20 @@ async function call(ort, session, image, shape, level, nextLevel) {
   return (await session.run({ image: new ort.Tensor(image, shape), ...levels })).next_image.data;
 }
 
-async function load(wasmOnly) {
+async function load(wasmOnly, networks) {
   const files = JSON.parse(new TextDecoder().decode(await fetchBytes("files.json")));
   if (!wasmOnly && (await hasWebGPU())) {
     try {
-      return await loadRuntime("webgpu", files);
+      return await loadRuntime("webgpu", files, networks);
     } catch (error) {
       console.info("WebGPU is there but did not work, so WebAssembly draws:", error);
     }
   }
-  return loadRuntime("wasm", files);
+  return loadRuntime("wasm", files, networks);
 }
 
-async function loadRuntime(backend, files) {
-  const { scripts, program, networks: models } = filesOf(backend);
+async function loadRuntime(backend, files, models) {
+  const { scripts, program } = filesOf(backend);
   const wanted = [program, ...models];
   const total = wanted.reduce((sum, name) => sum + files.bytes[name], 0);
   let loaded = 0;
@@ -106,7 +115,8 @@ async function loadRuntime(backend, files) {
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths });
     const open = (model) => ort.InferenceSession.create(model, { executionProviders: [backend] });
     // One after the other: the runtime is prepared by the first.
-    const networks = { strong: await open(contents[0]), weak: await open(contents[1]) };
+    const networks = { strong: await open(contents[0]) };
+    if (contents.length > 1) networks.weak = await open(contents[1]);
     return { ort, networks };
   };
   const { ort, networks } = await start().catch(async (error) => {
@@ -117,8 +127,8 @@ async function loadRuntime(backend, files) {
   const shape = files.image_shape;
   // The first call is slow, since the browser compiles as it goes: a small one takes the blow.
   const dark = new Float32Array(sizeOf(shape));
-  await takeStep(ort, networks, dark, [1, ...shape], 3, 0, 1);
-  const runtimeFiles = [...scripts, program];
+  await takeStep(ort, networks, dark, [1, ...shape], networks.weak ? 3 : 1, 0, 1);
+  const runtimeFiles = [...scripts, program, ...models];
   return { networks, ort, shape, backend, runtimeFiles };
 }
 
