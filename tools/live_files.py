@@ -5,10 +5,10 @@
 strong.onnx, weak.onnx by which it is guided, and jumps.onnx of chapter 10 take `image` float32
 (n, height, width, channels), `noise_level` and `next_noise_level` float32 (n, 1), with any n, and
 give `next_image`. Large weights are stored as float16, as they are shipped, and cast to float32
-when the file is loaded. Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
-draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the
-first of them on its way back), cars.png (24 finished cars side by side), captions.json, skips.png
-and skips.json (what the U answers without its skip connections).
+when the file is loaded. Exits with a sentence where one does not answer as Keras does. recorded/
+holds draw-00.png to draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png
+to noise-08.png (the first of them on its way back), cars.png (24 finished cars side by side),
+captions.json, skips.png and skips.json (what the U answers without its skip connections).
 """
 
 import json
