@@ -41,8 +41,8 @@ def begin(world):
 
 def test_a_place_on_the_pad_draws_the_cars_that_python_draws_from_its_noise(world):
     begin(world)
-    world.get_by_label("To the right").fill("30")
-    world.get_by_label("Down").fill("80")
+    world.locator("[name=right]").fill("30")
+    world.locator("[name=down]").fill("80")
     world.get_by_text("30 % to the right, 80 % down, in 4 steps").wait_for()
     noises = [gaussian_noise(9, seed=seed) for seed in (1, 2, 3, 4)]
     above, below = (mix(*pair, 0.3) for pair in (noises[:2], noises[2:]))
@@ -64,7 +64,7 @@ def test_while_the_hand_moves_two_steps_are_drawn_and_old_work_is_dropped(world)
     world.get_by_text("in 2 steps").wait_for()
     mouse.up()
     world.get_by_text("in 4 steps").wait_for()
-    right = int(world.get_by_label("To the right").input_value())
+    right = int(world.locator("[name=right]").input_value())
     assert right > 90
     assert f"{right} % to the right" in world.locator(".live-status").inner_text()
     assert int(world.get_attribute("data-drawn")) - before < moves / 2
@@ -74,7 +74,7 @@ def test_the_keyboard_is_enough_and_a_phone_shows_all_of_it(world):
     world.page.set_viewport_size(PHONE)
     world.get_by_role("button", name="Begin").press("Enter")
     world.get_by_text("in 4 steps").wait_for()
-    world.get_by_label("Down").press("End")
+    world.locator("[name=down]").press("End")
     world.get_by_text("100 % down, in 4 steps").wait_for()
     world.get_by_label("Steps at rest").select_option("1")
     world.get_by_text("in 1 step:").wait_for()
