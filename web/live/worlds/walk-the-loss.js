@@ -24,7 +24,8 @@ const MARKUP = `
   ${range("Step", "step", 0, STEPS, 1, 40)}
   <div class="live-row">
     ${choice("Batch", "batch", { 0: "all examples", 64: "64", 16: "16", 4: "4", 1: "1" })}
-    ${choice("Both rates", "falling", { "": "steady", yes: "falls to zero" })}
+    ${choice("Both rates", "falling", { "": "steady", yes: "fall to zero" })}</div>
+  <div class="live-row">
     ${choice("Show", "average", { "": "the weights", yes: "their average" })}
     <button type="button" name="play">Play</button></div>
   <div class="live-row">${range("Start w₁", "w1", -5, 5, 0.05, -4)}
