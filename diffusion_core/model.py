@@ -143,7 +143,6 @@ def load_weights_dir(weights_dir: str | Path) -> keras.Model:
 
 
 def _load(path, tensors, about):
-    states.check_settings(path, tensors, about)
-    model = states.load_averages(make_model(**about["settings"]), tensors, path)
+    model = states.load_averages(states.build(make_model, path, tensors, about), tensors, path)
     model.configuration = about.get("configuration", {})  # of the run, where the file knows it
     return model
