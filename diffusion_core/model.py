@@ -135,8 +135,7 @@ def load_pretrained(name: str | Path = "small") -> keras.Model:
     found = states.find_newest(path) if path.is_dir() else (path, *states.read(path))
     if found is None:
         raise FileNotFoundError(f"{path} holds no saved state; train into it first.")
-    states.check_settings(*found)
     path, tensors, about = found
-    model = states.load_averages(make_model(**about["settings"]), tensors, path)
+    model = states.load_averages(states.build(make_model, path, tensors, about), tensors, path)
     model.configuration = about.get("configuration", {})  # of the run, where the file knows it
     return model

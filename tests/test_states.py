@@ -303,6 +303,22 @@ def test_a_file_that_asks_for_a_network_it_does_not_hold_is_refused_before_it_is
             load_pretrained(saved)
 
 
+@pytest.mark.parametrize("change", [{"blocks": 1.0}, {"residual": "yes"}, {"more": 1}])
+def test_settings_that_make_model_refuses_name_the_file(saved, change):
+    tensors, about = states.read(saved)
+    saved.write_bytes(states.pack(tensors, about | {"settings": about["settings"] | change}))
+    with pytest.raises(ValueError, match=rf"{saved.name} holds no network of make_model"):
+        load_pretrained(saved)
+
+
+@pytest.mark.parametrize("configuration", [None, 3, "x", []])
+def test_a_configuration_is_a_mapping_or_the_file_is_no_state(saved, configuration):
+    tensors, about = states.read(saved)
+    saved.write_bytes(states.pack(tensors, about | {"configuration": configuration}))
+    with pytest.raises(states.DamagedError, match="its configuration is none"):
+        states.read(saved)
+
+
 def test_a_network_that_fills_the_memory_is_not_built():
     with pytest.raises(ValueError, match=r"widths are \(4096, 4096\) and blocks 9, which makes"):
         make_model(widths=(4096, 4096), blocks=9)

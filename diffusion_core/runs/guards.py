@@ -183,8 +183,10 @@ def check_state(path, about, wanted, epochs):
         name, was = states.name_of(about), {**about["versions"]}
         columns = [about["history"][column] for column in COLUMNS]
         begun = len(columns[0]) + bool(about["losses"])
-        finite = (np.isfinite(columns), np.isfinite([*about["losses"], about["seconds"]]))
-        if not all(part.all() for part in finite):
+        lists = {type(part) for part in (*columns, about["losses"])} == {list}
+        finite = np.isfinite(columns), np.isfinite([*about["losses"], about["seconds"]])
+        flat = [part.ndim for part in finite] == [2, 1]
+        if not (lists and flat and all(part.all() for part in finite)):
             raise ValueError("numbers that are none")
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError(

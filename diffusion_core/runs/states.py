@@ -65,10 +65,12 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         length = 8 + int.from_bytes(content[:8], "little")
         header = json.loads(content[8:length])
         about = json.loads(header.pop("__metadata__")["about"])
-        length += max(part["data_offsets"][1] for part in header.values())
+        length += max((part["data_offsets"][1] for part in header.values()), default=0)
         if length != os.path.getsize(path):
             raise ValueError("it is longer or shorter than it says")
         content = content if len(content) < START else read_file(path)
+        if not isinstance(about.get("configuration", {}), dict):
+            raise ValueError("its configuration is none")
         stated = about.pop("sha256")
         blank = content.replace(stated.encode(), _BLANK, 1)
         if stated != hashlib.sha256(blank).hexdigest():
@@ -85,22 +87,24 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     return tensors, about
 
 
-def check_settings(path: Path, tensors: dict[str, np.ndarray], about: dict) -> None:
-    """Raise `ValueError` unless a file holds the kernels of the network that it speaks of.
+def build(make, path: Path, tensors: dict[str, np.ndarray], about: dict) -> keras.Model:
+    """Return `make(**about["settings"])`, if a file holds the kernels of the network it speaks of.
 
-    Otherwise a few bytes could ask for a network that fills the memory.
+    Otherwise a few bytes could ask for a network that fills the memory. Raises `ValueError`.
     """
     try:
         widths, blocks = Counter(about["settings"]["widths"]), about["settings"]["blocks"]
         asked = {(3, 3, width, width): 2 * blocks * n for width, n in widths.items()}
-    except _NO_STATE:
-        asked = {}
-    # Of a layer that was frozen there is no average.
-    kernels = {k.split("/", 1)[1]: v.shape for k, v in tensors.items() if "_conv_1/kernel" in k}
-    held = Counter(kernels.values())
-    if not asked or asked != held:
+        # Of a layer that was frozen there is no average.
+        kernels = {k.split("/", 1)[1]: v.shape for k, v in tensors.items() if "_conv_1/kernel" in k}
+        if not asked or asked != Counter(kernels.values()):
+            raise ValueError("its kernels are others")
+        return make(**about["settings"])
+    except _NO_STATE as error:
         settings = brief(about.get("settings"))
-        raise ValueError(f"{path} holds no network of make_model({settings}); expected one.")
+        raise ValueError(
+            f"{path} holds no network of make_model({settings}); expected one: {error}"
+        ) from None
 
 
 def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray], dict]:
