@@ -5,8 +5,8 @@
 
 Draws the same noises with the shipped "jumps", with its teacher (the guided "small") and with
 "small" alone, and measures all against the 1,000 held-out cars. The difference to the teacher's 16
-steps comes with an interval of 95%, by pictures drawn by lot in pairs. For "jumps" in 4 steps and in
-1 the search for copies of chapter 7 runs too. Rows go to results/jumps.json.
+steps comes with an interval of 95%, by pictures drawn by lot in pairs. For "jumps" in 4 steps and
+in 1 the search for copies of chapter 7 runs too. Rows go to results/jumps.json.
 """
 
 from itertools import product
