@@ -9,7 +9,7 @@ CORE := $(wildcard diffusion_core/*.py diffusion_core/*/*.py diffusion_core/pret
 CHAPTERS := $(patsubst book/%,_executed/%,$(wildcard book/*.ipynb))
 PAGES := $(patsubst book/%,_executed/%,$(filter-out %.ipynb,$(wildcard book/*.* book/_static/*)))
 LIVE := _build/live/recorded/captions.json tools/finish_site.py \
-	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/*)
+	web/node_modules/.package-lock.json $(wildcard web/*.*js web/live/* web/live/worlds/*)
 
 .PHONY: book test serve bench lighthouse screenshots pdf format pins set-url clean FORCE
 .DELETE_ON_ERROR:
