@@ -30,7 +30,7 @@ export async function mount(root) {
   const cell = () => [Number(row.value), Number(column.value)];
   const off = () => !skip1.checked + 2 * !skip2.checked;
   const paintAll = (...place) => paint(...place, floor.value, cell(), off(), pictures, car.selectedIndex);
-  const repaint = keepPainted(canvas, 1.85, paintAll);
+  const repaint = keepPainted(canvas, 1.88, paintAll);
   const pick = ({ offsetX, offsetY, buttons }) =>
     buttons && choose(...cellAt(canvas.clientWidth, offsetX, offsetY));
   canvas.addEventListener("pointerdown", pick);
