@@ -19,7 +19,6 @@ from diffusion_core import linear_schedule, train, training
 from diffusion_core.model import load_weights_dir
 from diffusion_core.runs import files, states
 from diffusion_core.runs.files import FolderLock
-from diffusion_core.runs.guards import COLUMNS
 
 EPOCHS, STEPS = 3, 4
 IMAGES = np.zeros((2 * STEPS, 8, 8, 3), np.float32)
@@ -582,7 +581,6 @@ def test_a_run_says_whether_it_goes_on(run, steps, folder, capsys):
         lambda about: about["history"].pop("loss"),
         lambda about: about["history"].update(loss=["a"] * EPOCHS),
         lambda about: about["history"].update(loss=[0.5]),
-        lambda about: about["history"].update({column: {} for column in COLUMNS}),
         lambda about: about.update(losses=None),
         lambda about: about.update(losses={}),
         lambda about: about.update(losses=[[1]], seconds=[1]),

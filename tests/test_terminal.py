@@ -167,6 +167,7 @@ def test_what_stops_a_run_ends_with_one_message_or_none(
         ("train --weights-dir=", "--weights-dir: the value is ''; expected a path as text"),
         ("evaluate --out cars.png", "--out: the value is 'cars.png'; expected a file that ends in"),
         ("sample --out folder.png", "ends in .png or .npy, in a folder that can be written."),
+        ("sample --out /", "--out: the value is '/'; expected a file that ends in"),
         ("sample --out file/cars.png", "--out: the value is 'file/cars.png'; expected a file"),
         ("sample --out locked/cars.png", "--out: the value is 'locked/cars.png'; expected a file"),
     ],
