@@ -120,7 +120,7 @@ def _file(*endings):
 
     def kind(name, value):
         path = PATH(name, value)
-        there = next(parent for parent in path.absolute().parents if parent.exists())
+        there = next((folder for folder in path.absolute().parents if folder.exists()), path)
         writable = there.is_dir() and os.access(there, os.W_OK)
         if path.suffix not in endings or path.is_dir() or not writable:
             raise ValueError(f"{name} is {brief(value)}; expected {expected}.")

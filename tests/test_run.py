@@ -18,7 +18,6 @@ from helpers import assert_same, precision, values
 from diffusion_core import linear_schedule, load_pretrained, train, training
 from diffusion_core.runs import files, states
 from diffusion_core.runs.files import FolderLock
-from diffusion_core.runs.guards import COLUMNS
 
 EPOCHS, STEPS = 3, 4
 IMAGES = np.zeros((2 * STEPS, 8, 8, 3), np.float32)
@@ -573,7 +572,6 @@ def test_any_error_of_a_save_costs_one_warning(run, patient, folder, monkeypatch
         lambda about: about["history"].pop("loss"),
         lambda about: about["history"].update(loss=["a"] * EPOCHS),
         lambda about: about["history"].update(loss=[0.5]),
-        lambda about: about["history"].update({column: {} for column in COLUMNS}),
         lambda about: about.update(losses=None),
         lambda about: about.update(losses={}),
         lambda about: about.update(losses=[[1]], seconds=[1]),

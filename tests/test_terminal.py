@@ -192,6 +192,7 @@ def test_what_stops_a_run_ends_with_one_message_or_none(
         ("evaluate --out cars.png", "--out: the value is 'cars.png'; expected a file that ends in"),
         ("sample --out folder.png", "ends in .png or .gif or .npy, in a folder that can be"),
         ("evaluate --against train --data photos", "--data: not allowed with argument --against"),
+        ("sample --out /", "--out: the value is '/'; expected a file that ends in"),
         ("sample --out file/cars.png", "--out: the value is 'file/cars.png'; expected a file"),
         ("sample --out locked/cars.png", "--out: the value is 'locked/cars.png'; expected a file"),
     ],
