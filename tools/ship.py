@@ -70,8 +70,9 @@ def ship_jumps(weights_dir: Path) -> None:
     about = ship("jumps", weights_dir)
     subprocess.run([sys.executable, ROOT / "bench" / "jumps.py"], check=True)
     rows = json.loads((ROOT / "bench" / "results" / "jumps.json").read_text())["rows"]
-    columns = ["network", "steps", "frechet distance", "precision", "recall"]
-    evaluation = table(rows, columns).data
+    numbers = ("frechet distance", "precision", "recall")
+    rows = [row | {name: f"{row[name]:.2f}" for name in numbers} for row in rows]
+    evaluation = table(rows, ["network", "steps", *numbers]).data
     write_card("jumps", about, model.load_pretrained("jumps"), evaluation, **about["configuration"])
 
 
