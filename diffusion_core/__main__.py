@@ -12,7 +12,7 @@ import sys
 import warnings
 from contextlib import suppress
 
-from diffusion_core.checks import COUNT, PATH, SEED, SIDE, YEAR, brief, number, whole
+from diffusion_core.checks import COUNT, PATH, SEED, SIDE, YEAR, number, short_repr, whole
 from diffusion_core.runs.files import Display
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
@@ -123,7 +123,7 @@ def _file(*endings):
         there = next((folder for folder in path.absolute().parents if folder.exists()), path)
         writable = there.is_dir() and os.access(there, os.W_OK)
         if path.suffix not in endings or path.is_dir() or not writable:
-            raise ValueError(f"{name} is {brief(value)}; expected {expected}.")
+            raise ValueError(f"{name} is {short_repr(value)}; expected {expected}.")
         return path
 
     return _option(kind)

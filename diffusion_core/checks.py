@@ -63,7 +63,7 @@ def _in_package(entered):
 outside = functools.partial(_in_package, False)
 
 
-def brief(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return what `value` looks like, in one line of at most 80 characters."""
     try:
         return textwrap.shorten(_short.repr(value), 80, placeholder="…")
@@ -72,7 +72,7 @@ def brief(value: object) -> str:
 
 
 def _sentence(name, value, expected):
-    return f"{name} is {brief(value)}; expected {expected}."
+    return f"{name} is {short_repr(value)}; expected {expected}."
 
 
 def number(most, least=0, result=float):
@@ -251,7 +251,7 @@ def check_size(asked: str, numbers: int) -> None:
     """Raise `ValueError`, which begins with what was `asked`, above `MOST_NUMBERS` numbers."""
     if numbers > MOST_NUMBERS:
         raise ValueError(
-            f"{asked}, which makes {brief(numbers)} numbers; expected at most {MOST_NUMBERS}."
+            f"{asked}, which makes {short_repr(numbers)} numbers; expected at most {MOST_NUMBERS}."
         )
 
 

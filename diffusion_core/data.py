@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_core.checks import ARRAY, PATH, brief, checked, one_of, whole
+from diffusion_core.checks import ARRAY, PATH, checked, one_of, short_repr, whole
 from diffusion_core.sources import cifar10
 
 
@@ -21,7 +21,7 @@ def LABEL(name, value):
         return whole(0, 9)(name, value)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name} is {brief(value)}; expected a number from 0 to 9 or one of "
+            f"{name} is {short_repr(value)}; expected a number from 0 to 9 or one of "
             f"{', '.join(cifar10.LABELS)}."
         ) from None
 

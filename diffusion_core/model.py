@@ -9,7 +9,15 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from diffusion_core.checks import BOOL, SHAPE, brief, check_image_shape, check_size, checked, whole
+from diffusion_core.checks import (
+    BOOL,
+    SHAPE,
+    check_image_shape,
+    check_size,
+    checked,
+    short_repr,
+    whole,
+)
 from diffusion_core.runs import states
 from diffusion_core.sources import pretrained
 
@@ -21,12 +29,12 @@ def _check_sizes(image_shape, widths, blocks, **_):
         raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
     if not widths or max(*widths, *image_shape) > LARGEST:
         raise ValueError(
-            f"widths are {brief(widths)} and image_shape is {image_shape}; expected at least one "
-            f"width, and every number at most {LARGEST}."
+            f"widths are {short_repr(widths)} and image_shape is {image_shape}; expected at least "
+            f"one width, and every number at most {LARGEST}."
         )
     check_image_shape(image_shape, len(widths))
     kernels = 36 * blocks * sum(width**2 for width in widths)
-    check_size(f"widths are {brief(widths)} and blocks {blocks}", kernels)
+    check_size(f"widths are {short_repr(widths)} and blocks {blocks}", kernels)
 
 
 @checked(

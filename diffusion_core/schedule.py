@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusion_core.checks import NUMBERS, brief, checked, whole
+from diffusion_core.checks import NUMBERS, checked, short_repr, whole
 
 TIMESTEPS = whole(1, 10_000)
 
@@ -115,7 +115,9 @@ def ddpm_schedule(timesteps: int = 16) -> Schedule:
 def SCHEDULE(name, value):
     """The kind of any `Schedule`; None stands for the article's."""
     if value is not None and not isinstance(value, Schedule):
-        raise TypeError(f"{name} is {brief(value)}; expected a Schedule: try linear_schedule().")
+        raise TypeError(
+            f"{name} is {short_repr(value)}; expected a Schedule: try linear_schedule()."
+        )
     return ARTICLE if value is None else value
 
 

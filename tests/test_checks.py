@@ -63,9 +63,9 @@ def test_each_kind_says_what_came_and_what_was_expected(kind, bad, message):
 
 
 def test_what_came_is_shown_in_one_short_line():
-    assert len(checks.brief("a" * 1000)) <= 80
-    assert "\n" not in checks.brief("a\nb")
-    assert checks.brief(10**5000) == "a whole number of thousands of digits"
+    assert len(checks.short_repr("a" * 1000)) <= 80
+    assert "\n" not in checks.short_repr("a\nb")
+    assert checks.short_repr(10**5000) == "a whole number of thousands of digits"
 
 
 def test_doors_are_opened_once_and_outside_they_are_shut_again(monkeypatch):

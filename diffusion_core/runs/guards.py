@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from diffusion_core import checks
-from diffusion_core.checks import brief, number, whole
+from diffusion_core.checks import number, short_repr, whole
 from diffusion_core.runs import states
 from diffusion_core.runs.devices import check_shares, device_names
 from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
@@ -36,7 +36,8 @@ def LOSS(name, value):
         known = None
     if known is None:
         raise ValueError(
-            f'{name} is {brief(value)}; expected a loss of Keras, such as "mean_absolute_error".'
+            f"{name} is {short_repr(value)}; expected a loss of Keras, such as "
+            '"mean_absolute_error".'
         )
     return known
 
@@ -170,7 +171,7 @@ def check_state(path, about, wanted, epochs):
     saved = about.get("configuration", {"configuration": "not known"})
     # What older versions did not write down yet is taken for what it is now.
     differing = [
-        f"{name} is {brief(wanted.get(name))} and was {brief(saved.get(name))}"
+        f"{name} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
         for name in {**saved, **wanted}
         if wanted.get(name) != saved.get(name, wanted.get(name))
     ]

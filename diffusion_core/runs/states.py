@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.checks import brief
+from diffusion_core.checks import short_repr
 from diffusion_core.runs.files import DRIVE, read_file, write_atomically
 from diffusion_core.runs.optimizer import averages, steps_done
 
@@ -101,7 +101,7 @@ def build(make, path: Path, tensors: dict[str, np.ndarray], about: dict) -> kera
             raise ValueError("its kernels are others")
         return make(**about["settings"])
     except _NO_STATE as error:
-        settings = brief(about.get("settings"))
+        settings = short_repr(about.get("settings"))
         raise ValueError(
             f"{path} holds no network of make_model({settings}); expected one: {error}"
         ) from None

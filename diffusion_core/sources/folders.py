@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from diffusion_core.checks import PATH, SIDE, brief, checked
+from diffusion_core.checks import PATH, SIDE, checked, short_repr
 from diffusion_core.sources.cifar10 import sort
 
 # Others are rare, and for some Pillow starts a program of another maker.
@@ -18,7 +18,7 @@ def FOLDER(name, value):
     """The kind of the folders that are there."""
     path = PATH(name, value)
     if path is None or not os.path.isdir(path):
-        raise NotADirectoryError(f"{name} is {brief(value)}; expected a folder of pictures.")
+        raise NotADirectoryError(f"{name} is {short_repr(value)}; expected a folder of pictures.")
     return path
 
 

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from diffusion_core.checks import brief
+from diffusion_core.checks import short_repr
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 GUIDE = "small-epoch-050"  # the earlier epoch by which "small" draws best: bench/guidance.py
@@ -24,7 +24,7 @@ def find(name: str, ending: str = ".safetensors") -> Path:
     files = {path.name.removesuffix(ending): path for path in PRETRAINED.glob(f"*{ending}")}
     if not isinstance(name, str) or name not in files:
         raise ValueError(
-            f"there is no network {brief(name)}; expected one of {', '.join(sorted(files))}."
+            f"there is no network {short_repr(name)}; expected one of {', '.join(sorted(files))}."
         )
     return files[name]
 
