@@ -54,6 +54,7 @@ def test_a_place_on_the_pad_draws_the_cars_that_python_draws_from_its_noise(worl
 def test_while_the_hand_moves_two_steps_are_drawn_and_old_work_is_dropped(world):
     begin(world)
     before = int(world.get_attribute("data-drawn"))
+    world.locator("canvas").nth(1).scroll_into_view_if_needed()
     pad = world.locator("canvas").nth(1).bounding_box()
     mouse = world.page.mouse
     mouse.move(pad["x"] + 5, pad["y"] + 5)

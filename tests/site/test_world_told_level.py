@@ -11,7 +11,7 @@ from PIL import Image
 from diffusion_core import denormalize, gaussian_noise, load_pretrained, normalize
 
 STRIP = np.array(Image.open(ROOT / "_build/live/recorded/cars.png"))
-CARS = normalize(np.stack(np.split(STRIP, STRIP.shape[1] // 32, axis=1)[:6]))
+CARS = normalize(np.stack(np.split(STRIP[:, :192], 6, axis=1)))
 NOISE = gaussian_noise(1, seed=1)[0]
 
 
