@@ -39,4 +39,5 @@ def guided(model: keras.Model, weak: keras.Model, guidance: float = 3.0) -> kera
     next_image = weak_next + guidance * (strong_next - weak_next)
     network = keras.Model(model.inputs, next_image, name="guided")
     network.configuration = getattr(model, "configuration", {})  # of its run, for `evaluate`
+    network.guidance = guidance
     return network

@@ -58,7 +58,7 @@ def walk(teacher: keras.Model, n: int, seed: int = 0, first: int = 0) -> np.ndar
     Way `i` starts from the noise of picture `first + i` of the seed.
 
     Returns:
-        float16 `(17, n, height, width, channels)`: half the room, and finer than the network draws.
+        float16 `(17, n, height, width, channels)`, which takes half the room.
     """
     noise = gaussian_noise(n, teacher.input_shape[0][1:], seed, first)
     return predict_step(teacher, noise=noise, sampler=euler).astype(np.float16)
@@ -131,6 +131,7 @@ def train_jumps(
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
     plan |= {"noise_levels": ARTICLE.noise, "ways": ways, "teacher": weights_digest(teacher)}
+    plan["guidance"] = float(getattr(teacher, "guidance", 1))
     steps = ways * ASKED // batch_size
     with Run(model, weights_dir, save_minutes, epochs, plan) as run:
         compile_model(model, epochs * steps, learning_rate, loss)

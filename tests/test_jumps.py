@@ -144,9 +144,11 @@ def test_a_run_goes_on_with_its_own_teacher_alone(tiny, tmp_path, without_xla):
         options = {"epochs": 1, "ways": 1, "batch_size": 48, "weights_dir": tmp_path}
         train_jumps(jumper(tiny(0)), teacher, **options)
 
-    learn(tiny(1))
+    learn(guided(tiny(1), tiny(2), 3))
     with pytest.raises(ValueError, match="belongs to another run: teacher is"):
-        learn(tiny(2))
+        learn(guided(tiny(1), tiny(3), 3))
+    with pytest.raises(ValueError, match="belongs to another run: guidance is 2"):
+        learn(guided(tiny(1), tiny(2), 2))
 
 
 def test_networks_that_cannot_learn_jumps_are_refused(tiny):
