@@ -16,6 +16,7 @@ from diffusion_core.checks import COUNT, PATH, SEED, SIDE, YEAR, number, short_r
 from diffusion_core.runs.files import Display
 from diffusion_core.samplers import SAMPLERS
 from diffusion_core.schedule import TIMESTEPS
+from diffusion_core.sources.cifar10 import LABELS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,12 +55,12 @@ def _parser():
     def add_network(add):
         add(
             "--weights",
-            default="small",
-            help="a shipped network, or a file or folder of train (small)",
+            help="a shipped network, or a file or folder of train (small; with a label, ten)",
         )
         text = "draw away from a weaker network, so strongly (1: not at all)"
         add("--guidance", type=_option(number(100), float), help=text)
-        add("--guide", help="the weaker network; small has one of its own")
+        add("--guide", help="the weaker network; small and ten have one of their own")
+        add("--label", choices=LABELS, help="what to draw, of a network that knows classes")
 
     add = command(train).add_argument
     add("--epochs", type=count, required=True, help="the last epoch of the run")
@@ -72,6 +73,7 @@ def _parser():
     add("--devices", type=count, help="share every batch among so many GPUs")
     add("--data", type=path, dest="own", help="a folder of pictures of your own (CIFAR-10's cars)")
     add("--size", type=_option(SIDE, int), default=32, help="pixels of a side of those (32)")
+    add("--labels", choices=["all"], help="learn all ten classes of CIFAR-10")
     add("--images", type=count, help="use only so many of them (all)")
 
     add = command(sample).add_argument
@@ -129,7 +131,7 @@ def _file(*endings):
     return _option(kind)
 
 
-def train(own, size, images, devices, start, teacher, weights_dir, seed, **options):
+def train(own, size, labels, images, devices, start, teacher, weights_dir, seed, **options):
     """Train on the CIFAR-10 cars or on pictures of your own, or go on from the latest state.
 
     python -m diffusion_core train --epochs 20                                 # up to epoch 20
@@ -138,14 +140,18 @@ def train(own, size, images, devices, start, teacher, weights_dir, seed, **optio
     python -m diffusion_core train --epochs 99 --data photos --weights-dir mine
     python -m diffusion_core train --epochs 99 --data photos --size 64 --weights-dir large
     python -m diffusion_core train --epochs 20 --teacher small --weights-dir jumps
+    python -m diffusion_core train --epochs 20 --labels all --weights-dir ten
     """
-    if teacher and (own or images or devices):
+    if teacher and (own or labels or images or devices):
         raise ValueError(
-            "a teacher needs no pictures and one device; leave out --data, --images and --devices."
+            "a teacher needs no pictures and one device; leave out --data, --labels, --images and "
+            "--devices."
         )
+    if own and labels:
+        raise ValueError("pictures of your own have no labels here; leave out --labels or --data.")
     import keras
 
-    from diffusion_core import data, jumps, model, sampling, training
+    from diffusion_core import classes, data, jumps, model, sampling, training
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs import files, states
     from diffusion_core.runs.devices import spread
@@ -158,7 +164,8 @@ def train(own, size, images, devices, start, teacher, weights_dir, seed, **optio
 
     def preview(epoch, network, history):
         try:
-            grid = png_bytes(image_grid(sampling.predict(network, 25), scale=2))
+            drawer = classes.of_class(network, None) if network.settings["classes"] else network
+            grid = png_bytes(image_grid(sampling.predict(drawer, 25), scale=2))
             path = folder / f"preview-epoch-{epoch:03d}.png"
             files.write_atomically(path, grid, make_folder=False)
             # 1, 2, 5, 10, 20, 50, …: enough to watch a network learn.
@@ -169,20 +176,31 @@ def train(own, size, images, devices, start, teacher, weights_dir, seed, **optio
 
     options |= {"seed": seed, "weights_dir": folder, "callback": preview, "callback_every": 1}
     if teacher:
-        walker, _ = _load(teacher, 3.0 if teacher == "small" else None, None)
+        walker, _ = _load(teacher, 3.0 if teacher == "small" else None, None, None)
         pupil = network if network.settings["jumps"] else jumps.jumper(network)
         print(f"{teacher} is the teacher; states and previews go to {folder.absolute()}")
         jumps.train_jumps(pupil, walker, **options)
         return
-    cars = data.normalize(folders.load_folder(own, size) if own else data.load_cars())
-    cars = cars[: whole(1, len(cars))("--images", images or len(cars))]
-    print(f"{len(cars)} pictures; states and previews go to {folder.absolute()}")
+    numbers = None
+    if labels:
+        pictures, numbers = classes.load_classes()
+        if not network.settings["classes"]:
+            settings = {**network.settings, "classes": 10}
+            network = states.adopt(model.make_model(**settings), network)
+    else:
+        pictures = folders.load_folder(own, size) if own else data.load_cars()
+    used = slice(whole(1, len(pictures))("--images", images or len(pictures)))
+    pictures, numbers = (
+        data.normalize(pictures[used]),
+        numbers if numbers is None else numbers[used],
+    )
+    print(f"{len(pictures)} pictures; states and previews go to {folder.absolute()}")
     if devices:
         network = spread(network, devices)
-    training.train(network, cars, **options)
+    training.train(network, pictures, labels=numbers, **options)
 
 
-def sample(n, steps, sampler, seed, weights, guidance, guide, out):
+def sample(n, steps, sampler, seed, weights, guidance, guide, label, out):
     """Draw cars from noise.
 
     python -m diffusion_core sample --out cars.png                     # 25 cars in one picture
@@ -191,8 +209,9 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     python -m diffusion_core sample --n 9 --out way.gif                # from noise to cars
     python -m diffusion_core sample --n 1000 --seed 7 --out cars.npy   # uint8 (1000, 32, 32, 3)
     python -m diffusion_core sample --weights weights --out mine.png   # your own latest weights
+    python -m diffusion_core sample --label ship --guidance 2 --out ships.png
     """
-    network, _ = _load(weights, guidance, guide)
+    network, _ = _load(weights, guidance, guide, label)
 
     import numpy as np
 
@@ -215,7 +234,7 @@ def sample(n, steps, sampler, seed, weights, guidance, guide, out):
     print(f"{n} cars are in {str(out)!r}")  # a name may hold bytes that are no text
 
 
-def evaluate(weights, guidance, guide, n, seed, out, own, **options):
+def evaluate(weights, guidance, guide, label, n, seed, out, own, **options):
     """Measure whether drawn cars are good, and new.
 
     python -m diffusion_core evaluate --out evaluation.json        # the shipped network
@@ -223,7 +242,11 @@ def evaluate(weights, guidance, guide, n, seed, out, own, **options):
     python -m diffusion_core evaluate --weights weights --n 1000   # your own, less exact
     python -m diffusion_core evaluate --weights mine --data photos # with what it was trained on
     """
-    network, about = _load(weights, guidance, guide)
+    if label not in (None, "automobile"):
+        raise ValueError(
+            f"--label is {label}, and pictures are compared with cars; expected automobile."
+        )
+    network, about = _load(weights, guidance, guide, label)
 
     from diffusion_core import evaluation
     from diffusion_core.page.machine import describe_machine
@@ -241,19 +264,27 @@ def evaluate(weights, guidance, guide, n, seed, out, own, **options):
     print(as_table(found))
 
 
-def _load(weights, guidance, guide):
+def _load(weights, guidance, guide, label):
     """Return the network that the options name, guided or not, and what results say of it."""
-    from diffusion_core import guided, load_pretrained
+    from diffusion_core import guided, load_pretrained, of_class
     from diffusion_core.sources.pretrained import GUIDE, weights_digest
 
+    weights = weights or ("ten" if label else "small")
     network, asked = load_pretrained(weights), (guidance, guide) != (None, None)
-    if asked and weights != "small" and not guide:
+    knows = network.settings["classes"]
+    if label and not knows:
+        raise ValueError(f"{weights} knows no classes; leave out --label, or take --weights ten.")
+    if asked and not (knows or guide or weights == "small"):
         raise ValueError(f"{weights} has no guide of its own; name a weaker network by --guide.")
+    told = of_class(network, label) if knows else network
     if asked:
-        guidance, guide = 3.0 if guidance is None else guidance, guide or GUIDE
-        network = guided(network, load_pretrained(guide), guidance)
-    about = {"weights": weights, "guide": guide, "guidance": guidance}
-    return network, about | {"network": weights_digest(network)}
+        guide = guide or (None if knows else GUIDE)
+        weak = load_pretrained(guide) if guide else of_class(network, None)
+        weak = of_class(weak, label) if len(weak.inputs) == 4 else weak
+        guidance = 3.0 if guidance is None else guidance
+        told = guided(told, weak, guidance)
+    about = {"weights": weights, "label": label, "guide": guide, "guidance": guidance}
+    return told, about | {"network": weights_digest(told)}
 
 
 if __name__ == "__main__":

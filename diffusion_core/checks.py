@@ -98,6 +98,11 @@ def whole(least=1, most=2**32 - 1):
 COUNT, SEED, SIDE = whole(1), whole(0), whole(1, 4096)
 
 
+def CLASSES(name, value):
+    """How many classes a network knows; or None."""
+    return None if value is None else whole(1, 1000)(name, value)
+
+
 def one_of(*known):
     """Make the kind of the texts that are `known`."""
 
@@ -219,13 +224,23 @@ def NOISE(name, value):
     return noise.astype(np.float32)
 
 
-def NETWORK(name, value):
-    """A model that takes an image and two noise levels."""
+def LEARNER(name, value):
+    """A model that takes an image, two noise levels, and perhaps the shares of classes."""
     import keras
 
     inputs = getattr(value, "inputs", None) if isinstance(value, keras.Model) else None
-    if [len(tensor.shape) for tensor in inputs or ()] != [4, 2, 2]:
+    if [len(tensor.shape) for tensor in inputs or ()] not in ([4, 2, 2], [4, 2, 2, 2]):
         raise TypeError(_sentence(name, value, "a network of make_model or load_pretrained"))
+    return value
+
+
+def NETWORK(name, value):
+    """A model that takes an image and two noise levels."""
+    if len(LEARNER(name, value).inputs) == 4:
+        raise TypeError(
+            f"{name} wants to know which class to draw; try of_class({name}, None), or one of its "
+            "classes in place of None."
+        )
     return value
 
 
@@ -263,6 +278,23 @@ def check_images_of(model, images: np.ndarray) -> None:
             f"images are {shape} and the model takes {model.input_shape[0][1:]}; build it with "
             f"another image_shape{_as_network(shape)}."
         )
+
+
+LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
+
+
+def check_network_sizes(image_shape, widths, blocks, **_) -> None:
+    """Raise `ValueError` unless `make_model` can build a network of these sizes."""
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
+    if not widths or max(*widths, *image_shape) > LARGEST:
+        raise ValueError(
+            f"widths are {short_repr(widths)} and image_shape is {image_shape}; expected at least "
+            f"one width, and every number at most {LARGEST}."
+        )
+    check_image_shape(image_shape, len(widths))
+    kernels = 36 * blocks * sum(width**2 for width in widths)
+    check_size(f"widths are {short_repr(widths)} and blocks {blocks}", kernels)
 
 
 def check_image_shape(image_shape, halvings: int) -> None:

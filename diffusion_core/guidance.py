@@ -1,8 +1,18 @@
 """Chapter 8, guidance: go on in the direction in which a network differs from a weaker self."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import keras
+from keras import ops
 
 from diffusion_core.checks import NETWORK, checked, number
+from diffusion_core.schedule import ARTICLE
+
+
+def STRENGTH(name, value):
+    """The kind of what guides so strongly: a number from 0 to 100, or a function of two levels."""
+    return value if callable(value) else number(100)(name, value)
 
 
 def _check_sizes(model, weak, **_):
@@ -13,18 +23,20 @@ def _check_sizes(model, weak, **_):
         )
 
 
-@checked(_check_sizes, model=NETWORK, weak=NETWORK, guidance=number(100))
-def guided(model: keras.Model, weak: keras.Model, guidance: float = 3.0) -> keras.Model:
+@checked(_check_sizes, model=NETWORK, weak=NETWORK, guidance=STRENGTH)
+def guided(model: keras.Model, weak: keras.Model, guidance: float | Callable = 3.0) -> keras.Model:
     """Return a network that draws away from a weaker one: autoguidance.
 
     Both networks answer the same question, and what the better one knows more is taken `guidance`
     times (Karras et al. 2024, arXiv:2406.02507, equation 4). A step costs a call of each.
 
     Args:
-        model: a network of `make_model` or `load_pretrained`; it stays as it is.
-        weak: the same one earlier in its training, or another for pictures of the same size.
+        model: a network of `make_model`, `load_pretrained` or `of_class`; it stays as it is.
+        weak: the same one earlier in its training, or another for pictures of the same size; or,
+            of a network that knows classes, the same one asked for any class (chapter 11).
         guidance: `w`, from 0 to 100. At 1 the weak network has no say, and `model` itself comes
-            back; above 1 its mistakes are avoided.
+            back; above 1 its mistakes are avoided. Or a function that returns `w` for a noise level
+            and the next one, such as those of `classes`.
 
     Returns:
         A `keras.Model` of the same inputs and output as `model`, so that all that draws with a
@@ -36,8 +48,12 @@ def guided(model: keras.Model, weak: keras.Model, guidance: float = 3.0) -> kera
     if guidance == 1:
         return model
     strong_next, weak_next = model.output, weak(model.inputs)
-    next_image = weak_next + guidance * (strong_next - weak_next)
+    w = known = guidance
+    if callable(guidance):
+        w = ops.reshape(guidance(*model.inputs[1:]), (-1, 1, 1, 1))
+        known = [float(guidance(*levels)) for levels in pairwise(ARTICLE.noise)]
+    next_image = weak_next + w * (strong_next - weak_next)
     network = keras.Model(model.inputs, next_image, name="guided")
     network.configuration = getattr(model, "configuration", {})  # of its run, for `evaluate`
-    network.guidance = guidance
+    network.guidance = known  # so that a run with this teacher is told from others
     return network

@@ -13,7 +13,7 @@ import numpy as np
 from diffusion_core.checks import COUNT, NETWORK, NUMBERS, SEED, checked
 from diffusion_core.forward import gaussian_noise
 from diffusion_core.model import make_model
-from diffusion_core.runs import guards
+from diffusion_core.runs import guards, states
 from diffusion_core.runs.devices import train_on_batch
 from diffusion_core.runs.optimizer import steps_done
 from diffusion_core.runs.run import Run
@@ -43,12 +43,7 @@ def jumper(model: keras.Model) -> keras.Model:
     What is new are the weights of that number, a row of zeros: at first the copy answers as `model`
     does, to the last bit, wherever the step ends.
     """
-    copy = make_model(**{**model.settings, "jumps": True})
-    for new, old in zip(copy.weights, model.get_weights(), strict=True):
-        weights = np.zeros(new.shape, np.float32)
-        weights[tuple(map(slice, old.shape))] = old
-        new.assign(weights)
-    return copy
+    return states.adopt(make_model(**{**model.settings, "jumps": True}), model)
 
 
 @checked(teacher=NETWORK, n=COUNT, seed=SEED, first=SEED)
@@ -131,18 +126,14 @@ def train_jumps(
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
     plan |= {"noise_levels": ARTICLE.noise, "ways": ways, "teacher": weights_digest(teacher)}
-    plan["guidance"] = float(getattr(teacher, "guidance", 1))
+    plan["guidance"] = getattr(teacher, "guidance", 1)
     steps = ways * ASKED // batch_size
-    with Run(model, weights_dir, save_minutes, epochs, plan) as run:
+    with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
-        for epoch in run.resume(steps):
-            walked = None
-            for _ in run.places():
-                if walked is None:  # here, so that the history counts its time
-                    walked = walk(teacher, ways, seed, first=epoch * ways)
-                jumps = draw_jumps(walked, batch_size, seed, steps_done(model))
-                run.losses.append(train_on_batch(model, *jumps))
-            run.end_epoch()
-            if callback and (epoch % callback_every == 0 or epoch == epochs):
-                run.show(callback)
+        walked_epoch = None
+        for epoch, _ in run.steps(steps):
+            if epoch != walked_epoch:
+                walked, walked_epoch = walk(teacher, ways, seed, first=epoch * ways), epoch
+            jumps = draw_jumps(walked, batch_size, seed, steps_done(model))
+            run.losses.append(train_on_batch(model, *jumps))
     return run.history

@@ -9,43 +9,22 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from diffusion_core.checks import (
-    BOOL,
-    SHAPE,
-    check_image_shape,
-    check_size,
-    checked,
-    short_repr,
-    whole,
-)
+from diffusion_core.checks import BOOL, CLASSES, SHAPE, check_network_sizes, checked, whole
 from diffusion_core.runs import states
 from diffusion_core.sources import pretrained
 
-LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
+ARGUMENTS = dict(image_shape=SHAPE, widths=SHAPE, blocks=whole(1, 100))
+ARGUMENTS |= dict(residual=BOOL, jumps=BOOL, classes=CLASSES)
 
 
-def _check_sizes(image_shape, widths, blocks, **_):
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels).")
-    if not widths or max(*widths, *image_shape) > LARGEST:
-        raise ValueError(
-            f"widths are {short_repr(widths)} and image_shape is {image_shape}; expected at least "
-            f"one width, and every number at most {LARGEST}."
-        )
-    check_image_shape(image_shape, len(widths))
-    kernels = 36 * blocks * sum(width**2 for width in widths)
-    check_size(f"widths are {short_repr(widths)} and blocks {blocks}", kernels)
-
-
-@checked(
-    _check_sizes, image_shape=SHAPE, widths=SHAPE, blocks=whole(1, 100), residual=BOOL, jumps=BOOL
-)
+@checked(check_network_sizes, **ARGUMENTS)
 def make_model(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     widths: tuple[int, ...] = (32, 64, 128),
     blocks: int = 1,
     residual: bool = True,
     jumps: bool = False,
+    classes: int | None = None,
 ) -> keras.Model:
     """Build the network: `[image, noise_level, next_noise_level]` in, the next image out.
 
@@ -61,6 +40,8 @@ def make_model(
             picture. False: the article's naive answer, the layers draw the next image themselves.
         jumps: True: the layers of the residual network also see the level at which the step ends,
             so that a long one need not be straight (chapter 10).
+        classes: how many there are to ask for, up to 1,000; the network then has a fourth input,
+            `classes + 1` shares of them and of "any class" (chapter 11).
 
     Returns:
         A `keras.Model` that takes float32 `(n, *image_shape)` and twice float32 `(n, 1)` in [0, 1],
@@ -75,6 +56,12 @@ def make_model(
     time = both([noise_level, next_noise_level]) if jumps or not residual else noise_level
     # In float32 always: bfloat16 cannot tell noise levels apart that differ by less than 0.4 %.
     time = layers.Dense(128, activation="silu", name="time_1", dtype="float32")(time)
+    inputs = [image, noise_level, next_noise_level]
+    if classes:
+        inputs.append(keras.Input((classes + 1,), name="class_shares"))
+        # Zeros at first: a network that learned one class goes on from what it knows.
+        shares = dict(use_bias=False, kernel_initializer="zeros", name="class", dtype="float32")
+        time = layers.Add(name="time_and_class")([time, layers.Dense(128, **shares)(inputs[3])])
     time = layers.Dense(128, activation="silu", name="time_2", dtype="float32")(time)
 
     x = layers.Conv2D(widths[0], 2, strides=2, name="halve_image")(image)
@@ -97,9 +84,9 @@ def make_model(
     name, dtype = ("direction", None) if residual else ("drawing", "float32")
     x = layers.Conv2DTranspose(image_shape[2], 2, strides=2, name=name, dtype=dtype)(x)
     answer = take_step(image, noise_level, next_noise_level, direction=x) if residual else x
-    model = keras.Model([image, noise_level, next_noise_level], answer, name="simple_diffusion")
+    model = keras.Model(inputs, answer, name="simple_diffusion")
     model.settings = dict(image_shape=image_shape, widths=widths, blocks=blocks)
-    model.settings |= dict(residual=residual, jumps=jumps)
+    model.settings |= dict(residual=residual, jumps=jumps, classes=classes)
     return model
 
 

@@ -102,14 +102,15 @@ def predict_step(
 def _steps(model, x, schedule, sampler, fresh):
     """Yield each state after `x`: the network answers `x + (a_t - a_{t+1}) * d(x, a_t)`."""
     if sampler is not euler:  # that step the network takes by itself
-        yield from sampler(partial(_ask, model, a_next=0), x, schedule.noise.tolist(), fresh)
+        yield from sampler(partial(ask, model, a_next=0), x, schedule.noise.tolist(), fresh)
         return
     for a_t, a_next in pairwise(schedule.noise.astype(np.float32)):
-        x = _ask(model, x, a_t, a_next)
+        x = ask(model, x, a_t, a_next)
         yield x
 
 
-def _ask(model, x, a_t, a_next):
+def ask(model, x, a_t, a_next):
+    """Return the network's answer to states at level `a_t`: those at `a_next`, in one batch."""
     levels = (np.full((len(x), 1), level, np.float32) for level in (a_t, a_next))
     return predict_on_batch(model, [x, *levels])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from diffusion_core.checks import IMAGES, NETWORK, SEED, checked
+from diffusion_core.checks import IMAGES, LEARNER, SEED, checked
 from diffusion_core.forward import forward_noise
 from diffusion_core.runs import guards
 from diffusion_core.runs.devices import compile_step, placement_scope, train_on_batch
@@ -17,7 +17,7 @@ from diffusion_core.schedule import ARTICLE, LINEAR, SCHEDULE, Schedule
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 
-@checked(guards.check_precision, model=NETWORK, **guards.PLAN)
+@checked(guards.check_precision, model=LEARNER, **guards.PLAN)
 def compile_model(
     model: keras.Model,
     total_steps: int,
@@ -30,7 +30,7 @@ def compile_model(
         total_steps: after so many steps the learning rate is zero.
         learning_rate: where it starts, before it falls in a straight line; or a rule of Keras,
             such as the article's `ExponentialDecay(8e-4, 5000, 0.9, staircase=True)`.
-        loss: "mean_absolute_error" (the article's) or any other loss of Keras.
+        loss: "mean_absolute_error" (the article's) or another of Keras.
     """
     rate = learning_rate
     if isinstance(rate, float):
@@ -41,23 +41,22 @@ def compile_model(
 
 @checked(images=IMAGES, schedule=SCHEDULE, seed=SEED, step=SEED)
 def draw_batch(
-    images: np.ndarray, schedule: Schedule, seed: int, step: int
+    images: np.ndarray, schedule: Schedule, seed: int, step: int, shares: np.ndarray | None = None
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Turn clean images into one training question and its answer, by `(seed, step)` alone.
 
-    Each image is flipped left to right or not, gets its own noise and a step `t`, which may lie
-    between two steps. Four times of five, `t / timesteps` is the logistic of a normal number (Esser
-    et al. 2024, arXiv:2403.03206, equation 19), so the middle comes more often; else every `t` is
-    as likely, so that the ends are seen too.
+    Each image is flipped left to right or not, gets its own noise and a step `t`, perhaps between
+    two steps. Four times of five, `t / timesteps` is the logistic of a normal number (Esser et al.
+    2024, arXiv:2403.03206, equation 19), so the middle comes more often; else any `t` is as likely.
 
     Args:
         images: float32 `(n, height, width, channels)` in [-1, 1].
-        schedule: the signal and the noise of each step.
-        seed, step: whole numbers from 0 on; the same two give the same batch.
+        schedule, seed, step: the levels, and whole numbers from 0 on.
+        shares: float32 `(n, classes + 1)`; one image in ten, by lot, asks for any class, the last.
 
     Returns:
         `([x_t, noise_level, next_noise_level], x_{t+1})`, all float32: the two images have the
-        shape of `images`, the two levels `(n, 1)`.
+        shape of `images`, the two levels `(n, 1)`. Shares, where they are given, come fourth.
     """
     random = np.random.default_rng([seed, 1, step])
     flip = random.random(len(images)) < 0.5
@@ -68,35 +67,42 @@ def draw_batch(
     epsilon = random.standard_normal(images.shape, dtype=np.float32)
     x_t, x_next = forward_noise(x0, t, schedule, noise=epsilon)
     (_, noise_level), (_, next_noise_level) = schedule.at(t[:, None]), schedule.at(t[:, None] + 1)
-    return [x_t, noise_level, next_noise_level], x_next
+    question = [x_t, noise_level, next_noise_level]
+    if shares is not None:
+        any_class = np.eye(shares.shape[1], dtype=np.float32)[-1]
+        question.append(np.where(random.random((len(images), 1)) < 0.1, any_class, shares))
+    return question, x_next
 
 
-@checked(guards.check_batch, model=NETWORK, images=IMAGES, schedule=LINEAR, seed=SEED)
+@checked(guards.check_batch, model=LEARNER, images=IMAGES, schedule=LINEAR, seed=SEED)
 def train_one(
-    model: keras.Model, images: np.ndarray, schedule: Schedule = ARTICLE, seed: int = 0
+    model: keras.Model,
+    images: np.ndarray,
+    schedule: Schedule = ARTICLE,
+    seed: int = 0,
+    shares: np.ndarray | None = None,
 ) -> float:
     """Take one optimizer step on one batch and return its loss.
 
     Args:
         model: a network of `make_model`, compiled by `compile_model`.
-        images: the batch, float32 `(n, height, width, channels)` in [-1, 1].
-        schedule: `signal + noise = 1` is needed.
-        seed: the draws of the optimizer's `k`-th step depend on `(seed, k)` alone.
+        images, schedule, seed, shares: as for `draw_batch`, in step `k` of the optimizer by
+            `(seed, k)` alone; `signal + noise = 1` is needed.
 
-    Raises:
-        ValueError: the learning rate has fallen to 0, or the loss is NaN or infinite.
-        MemoryError: the step does not fit; the text names a smaller batch to try.
+    Raises `ValueError` once the learning rate is 0, and for a loss of NaN or infinity, and
+    `MemoryError`, which names a smaller batch, where the step does not fit.
     """
-    question, answer = draw_batch(images, schedule, seed, steps_done(model))
+    question, answer = draw_batch(images, schedule, seed, steps_done(model), shares)
     return train_on_batch(model, question, answer)  # |answer - model(question)|, Adam and Muon
 
 
-@checked(guards.check_run, model=NETWORK, images=IMAGES, schedule=LINEAR, **guards.RUN)
+@checked(guards.check_run, schedule=LINEAR, **guards.TRAIN)
 def train(
     model: keras.Model,
     images: np.ndarray,
     *,
     epochs: int,
+    labels: np.ndarray | None = None,
     batch_size: int = 64,
     learning_rate: Rate = 4e-3,
     loss: str = "mean_absolute_error",
@@ -109,25 +115,21 @@ def train(
 ) -> dict[str, list[float]]:
     """Train until `epochs` epochs are done, going on from the newest state in `weights_dir`.
 
-    Every epoch visits the images in a new order that depends on `(seed, epoch)` alone; what is
-    left over after whole batches waits for the next epoch. However `train` ends, the model holds
-    the **averaged** weights, ready for `predict`; the plain ones are in the saved state. What
-    stops a run, and how it goes on to the same bits, says `runs.run`.
+    Every epoch visits the images in a new order, by `(seed, epoch)` alone; what fills no batch
+    waits for the next. In the end the model holds the **averaged** weights; the plain ones are in
+    the saved state. What stops a run, and how it goes on to the same bits, says `runs.run`.
 
     Args:
-        model: a network of `make_model`, or of `spread` to train on several devices; its optimizer
-            is made anew, as `compile_model` does.
+        model: a network of `make_model`, or of `spread` for several devices; it is compiled anew.
         images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
+        labels: whole numbers `(n,)`, if the network knows classes.
         epochs: how many the whole run has, those before an interruption included.
-        schedule: `signal + noise = 1` is needed.
-        seed: decides every draw of the run.
-        weights_dir: where states are saved; None saves nothing.
-        save_minutes: how old the last state may get within an epoch, up to a year.
-        callback: called as `callback(epoch, model, history)` with the averaged weights in the
-            model, after every `callback_every`-th epoch and the last one.
+        schedule, seed: `signal + noise = 1` is needed; the seed decides every draw of the run.
+        weights_dir, save_minutes: where states are saved (None: nowhere), and how old one may get.
+        callback: called as `callback(epoch, averaged model, history)`, every `callback_every`
+            epochs and after the last.
 
-    Returns:
-        The history, a dict of lists with one entry an epoch; `runs.run.COLUMNS` names them.
+    Returns the history, a dict of lists with one entry an epoch; `runs.run.COLUMNS` names them.
 
     Raises:
         ValueError: a state of another run, or fewer epochs than are done: the model is unchanged.
@@ -135,16 +137,14 @@ def train(
         KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
-    plan |= {"noise_levels": schedule.noise, "images": images}
+    plan |= {"noise_levels": schedule.noise, "images": images, "labels": labels}
+    shares = guards.one_hot(labels, model)
     steps = len(images) // batch_size
-    with Run(model, weights_dir, save_minutes, epochs, plan) as run:
+    with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
-        for epoch in run.resume(steps):
+        for epoch, place in run.steps(steps):
             order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
-            for place in run.places():
-                batch = images[order[place * batch_size : (place + 1) * batch_size]]
-                run.losses.append(train_one(model, batch, schedule, seed))
-            run.end_epoch()  # a row of the history
-            if callback and (epoch % callback_every == 0 or epoch == epochs):
-                run.show(callback)  # with the averaged weights
+            batch = order[place * batch_size : (place + 1) * batch_size]
+            asked = None if shares is None else shares[batch]
+            run.losses.append(train_one(model, images[batch], schedule, seed, asked))
     return run.history

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, jumps, samplers, schedule
+from diffusion_core import checks, data, editing, guidance, jumps, samplers, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -134,6 +134,12 @@ KINDS = {
     ),
     checks.NUMBERS: numbers_of_none,
     checks.NETWORK: not_whole | st.integers() | st.sampled_from(not_models),
+    checks.LEARNER: not_whole | st.integers() | st.sampled_from(not_models),
+    checks.CLASSES: others | floats | outside(1, 1000),
+    guidance.STRENGTH: (st.none() | others | outside(0, 100, floats)).filter(
+        lambda bad: not callable(bad)
+    ),
+    guards.LABELS: not_arrays | shapes.map(np.zeros) | of_types("?efdgFDSUOMm"),
     checks.PATH: st.one_of(
         st.sampled_from(["", "a\0b", b"weights", b"\xff", True, False, ["weights"]]),
         st.integers() | gigantic | floats | st.text(max_size=5).map(lambda text: f"{text}\0"),
@@ -156,6 +162,7 @@ KINDS = {
         of_types("?efdgFDSUOMm") | st.sampled_from([-1, 256]).map(lambda bad: np.array([0, bad])),
     ),
     folders.FOLDER: st.none() | no_folders,
+    editing.HOLE: not_arrays | of_types("bBhHiIlLqQefdgFDSUOMm") | st.just(np.zeros((4, 8), bool)),
     jumps.WAYS: numbers_of_none | st.just(np.zeros((16, 2, 8, 8, 3))),
     data.FLOATS: st.one_of(
         st.none() | not_arrays | of_types("?bBhHiIlLqQFDSUOMm") | filled((2, 3), *infinite),
@@ -200,6 +207,8 @@ def network_for(name):
     network = core.make_model((32, 32, 3) if name == "evaluate" else (8, 8, 3), (4,))
     if name == "train_one":
         core.compile_model(network, 10)
+    if name == "of_class":
+        network = core.make_model((8, 8, 3), (4,), classes=10)
     if name == "train_jumps":
         network = core.jumper(network)
     return network
@@ -209,10 +218,13 @@ FUNCTIONS = {door.split(".")[-1]: known for door, known in DOORS.items()}
 # What functions take for arguments without a default, by the name of the argument.
 GOOD = {"images": CARS, "schedule": HALF, "seed": 0, "step": 0, "t": 0, "n": 9, "label": 1}
 GOOD |= {"epochs": 1, "total_steps": 10, "count": 1, "signal": [0, 0.5, 1], "noise": [1, 0.5, 0]}
+GOOD |= {"w": 2, "low": 0.2, "high": 0.8, "strength": 1}
 GOOD |= dict.fromkeys(["features", "reference", "rows", "training"], np.eye(60))
 MORE = dict.fromkeys(["normalize", "classifier_features", "inception_features"], PIXELS)
 MORE["resemblance"] = {**PIXELS, "training": PIXELS["images"]}
 MORE |= {"load_images": {"source": "stand-in"}, "train": {"batch_size": 1}}
+MORE["load_classes"] = {"split": "test"}
+MORE["inpainting"] = {"hole": np.ones((8, 8), bool)}
 MORE["draw_jumps"] = {"ways": np.zeros((17, 2, 8, 8, 3))}
 MORE["load_folder"] = {"folder": PACKAGE / "pretrained"}
 
@@ -220,7 +232,11 @@ MORE["load_folder"] = {"folder": PACKAGE / "pretrained"}
 def good_arguments(name, function):
     parameters = inspect.signature(function).parameters.values()
     good = {p.name: GOOD.get(p.name) for p in parameters if p.default is p.empty}
-    good |= {key: network_for(name) for key in ("model", "weak", "teacher") if key in good}
+    good |= {
+        key: network_for(name)
+        for key in ("model", "weak", "teacher", "source", "target")
+        if key in good
+    }
     return good | MORE.get(name, {})
 
 
@@ -315,6 +331,8 @@ OPTIONS = dict.fromkeys(["--epochs", "--batch-size", "--images", "--devices", "-
     | st.sampled_from(["", ".png", ".json", "cars.PNG", "found.json.gz", f"{__file__}/a.npy"]),
     "--sampler": words.filter(lambda word: word not in samplers.SAMPLERS),
     "--against": words.filter(lambda word: word not in ("train", "held-out")),
+    "--label": words.filter(lambda word: word not in cifar10.LABELS),
+    "--labels": words.filter(lambda word: word != "all"),
     "--features": words.filter(lambda word: word not in ("classifier", "inception")),
 }
 (COMMANDS,) = _parser()._subparsers._group_actions

@@ -1,9 +1,11 @@
 """Pictures of one's own: every sort that people have, and what is no picture."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
+from helpers import peak_megabytes
 from PIL import Image
 
 from diffusion_core import load_folder
@@ -76,13 +78,75 @@ def test_names_and_places_do_not_matter_and_what_is_no_picture_is_named(folder):
         for name, colour in zip(names, colours, strict=True):
             Image.new("RGB", (9, 9), colour).save(folder / "deeper" / f"{name}.PNG")
         with pytest.warns(
-            UserWarning, match=r"^3 files are no pictures: broken\.jpg, drawing\.eps, n"
+            UserWarning, match=r"^3 files are no pictures, or have .*: broken\.jpg, drawing\.eps, n"
         ):
             images = load_folder(folder)
         assert (images.dtype, images.shape) == (np.uint8, (3, 32, 32, 3))
         if names == "abc":
             before = images
     np.testing.assert_array_equal(images, before)
+
+
+LOAD = """
+import sys
+from diffusion_core.sources.folders import load_folder
+assert len(load_folder(sys.argv[1])) == int(sys.argv[2])
+"""
+
+
+def test_a_large_picture_is_read_in_little_memory(folder):
+    """Four bytes a pixel are 137 MiB, and every copy is as much again."""
+    Image.new("RGB", (6000, 6000), RED).save(folder / "large.png", compress_level=1)
+    Image.new("RGB", (1, 1)).save(folder / "small.png")
+    (folder / "deeper" / "small.png").write_bytes((folder / "small.png").read_bytes())
+    both = peak_megabytes(LOAD, folder, 3)
+    assert both - peak_megabytes(LOAD, folder / "deeper", 1) < 200
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "name", "options"),
+    [
+        ((8200, 8200), "1", "scan.png", {}),
+        ((20_000, 20_000), "1", "bomb.png", {}),
+        ((4100, 4100), "L", "scan.webp", {"quality": 1, "method": 0}),
+        ((1, 70_000), "L", "long.png", {}),
+        ((8, 8), "L", "tiles.tif", {"tiffinfo": {0xFDE8: 2**14, 0xFDE9: 2**14}}),
+    ],
+)
+def test_a_picture_that_would_fill_the_memory_is_left_out_and_named(
+    folder, monkeypatch, size, mode, name, options
+):
+    Image.new("RGB", (8, 8)).save(folder / "small.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    Image.new(mode, size).save(folder / name, **options)
+    monkeypatch.undo()
+    if name == "tiles.tif":  # Pillow writes none, so two tags of our own get other numbers
+        content = (folder / name).read_bytes().replace(b"\xe8\xfd", b"\x42\x01")
+        (folder / name).write_bytes(content.replace(b"\xe9\xfd", b"\x43\x01"))
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        assert len(load_folder(folder)) == 1
+    said = [str(warning.message) for warning in warned]
+    ending = f"have more than 67,108,864 pixels (a WebP: 16,777,216): {name}."
+    assert said == [f"1 files are no pictures, or {ending}"]
+
+
+def test_a_file_that_is_too_large_for_a_picture_is_not_read(folder):
+    Image.new("RGB", (8, 8)).save(folder / "swollen.webp")
+    os.truncate(folder / "swollen.webp", 2**40)
+    with pytest.warns(UserWarning, match="swollen"), pytest.raises(ValueError, match="no picture"):
+        load_folder(folder)
+
+
+def test_a_large_picture_keeps_its_parts(folder):
+    """One that is made smaller in strips shows in every place what one of few pixels shows."""
+    colours = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    small = Image.fromarray(colours)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    few = load_one(folder, small.resize((16, 16), 0), "a.png", exif=turned)
+    (folder / "a.png").unlink()
+    many = small.resize((1000, 1000), 0)
+    np.testing.assert_allclose(load_one(folder, many, "a.png", exif=turned), few, atol=5)
 
 
 def test_a_folder_without_a_picture_is_refused(folder):

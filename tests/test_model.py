@@ -37,7 +37,7 @@ def test_the_answer_has_the_shape_of_the_image(sizes, sides, width, blocks, resi
     assert answer.shape == (2, *shape)
     assert answer.dtype == np.float32
     settings = {"image_shape": shape, "widths": widths, "blocks": blocks, "residual": residual}
-    assert network.settings == settings | {"jumps": False}
+    assert network.settings == settings | {"jumps": False, "classes": None}
 
 
 def test_the_step_of_each_picture_is_its_own_size_along_the_layer_named_direction(network, images):

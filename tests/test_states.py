@@ -1,5 +1,7 @@
 """Saved states and shipped networks: what is in the files, damage, finding, restoring, writing."""
 
+import json
+import math
 import os
 import re
 import threading
@@ -350,6 +352,63 @@ def test_what_has_no_end_is_not_read(tmp_path, make, most_memory):
             states.read(path)
 
     assert most_memory(read) < 2**27
+
+
+def larger(path, tensors, settings):
+    """Write a state that says honestly how long it is; what it adds are holes in the file."""
+    header = {key: {"dtype": "F32", "shape": shape} for key, shape in tensors.items()}
+    end = 0
+    for part in header.values():
+        part["data_offsets"] = [end, end := end + 4 * math.prod(part["shape"])]
+    about = {"sha256": "0" * 64, "format": 2, "settings": settings}
+    text = json.dumps({"__metadata__": {"about": json.dumps(about)}, **header}).encode()
+    path.write_bytes(headed(text))
+    os.truncate(path, 8 + len(text) + end)
+
+
+@pytest.mark.parametrize(
+    ("more", "change"),
+    [
+        ({"weights/more": (2**31,)}, {}),
+        ({f"optimizer/{i}": (2**20,) for i in range(1000)}, {}),
+        ({"weights/up_9_1_conv_1/kernel": (3, 3, 2**13, 2**13)}, {}),
+        ({"weights/more": (2**31,)}, {"widths": [2**12]}),
+        ({"weights/more": (2**31,)}, {"widths": [4, "8"]}),
+        ({"weights/more": (2**31,)}, {"blocks": None}),
+    ],
+)
+def test_what_does_not_belong_to_the_network_is_not_read(tiny, tmp_path, most_memory, more, change):
+    path, network = tmp_path / "state-000001-000000001.safetensors", tiny()
+    tensors = {f"weights/{v.path}": tuple(v.shape) for v in network.weights} | more
+    larger(path, tensors, network.settings | change)
+
+    def read():
+        with pytest.raises(states.DamagedError, match=r"is not a whole saved state: [^\n]+\.$"):
+            states.read(path)
+
+    assert most_memory(read) < 2**27
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"widths": (256,), "residual": False},
+        {"image_shape": (4, 4, 4096), "widths": (8, 8)},
+        {"widths": (8, 8), "blocks": 9},
+        {"widths": (320, 64)},
+    ],
+)
+def test_a_large_state_is_read(tiny, tmp_path, monkeypatch, settings):
+    """Whatever its proportions are, a network is no larger than it may be."""
+    network = tiny(**settings)
+    tensors = {f"weights/{v.path}": np.asarray(v) for v in network.weights}
+    monkeypatch.setattr(states, "START", 2**17)
+    most = states._most_numbers(network.settings, {k: v.shape for k, v in tensors.items()})
+    assert network.count_params() < most < 4 * network.count_params() + 2**18
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(states.pack(tensors, {"settings": network.settings}))
+    assert path.stat().st_size > states.START
+    assert states.read(path)[0].keys() == tensors.keys()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from PIL import Image, ImageSequence
 from safetensors import safe_open
 
 from diffusion_core import (
+    classes,
     data,
     evaluation,
     guided,
@@ -19,6 +20,7 @@ from diffusion_core import (
     load_pretrained,
     make_model,
     model,
+    of_class,
     predict,
     predict_step,
     sampling,
@@ -30,7 +32,7 @@ from diffusion_core.page.figures import image_grid
 from diffusion_core.runs import states
 from diffusion_core.sources import folders
 from diffusion_core.sources.features import FLOOR
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import GUIDE, GUIDES, weights_digest
 
 
 def run(line):
@@ -237,6 +239,47 @@ def test_guidance_takes_the_guide_that_is_named_or_the_one_that_is_shipped(tmp_p
     np.testing.assert_array_equal(draw(f"--guide {GUIDE}"), by_default)
     assert not np.array_equal(draw("--guide small-epoch-005 --guidance 3"), by_default)
     np.testing.assert_array_equal(draw("--guidance 1"), draw(""))
+
+
+def test_a_label_is_drawn_and_told_louder_away_from_any_class_or_from_a_guide(tmp_path):
+    def draw(options):
+        assert run(f"sample --n 2 --steps 2 {options} --out {tmp_path}/ships.npy") == 0
+        return np.load(tmp_path / "ships.npy")
+
+    ten, early = load_pretrained("ten"), load_pretrained(GUIDES["ten"])
+    ship, schedule = of_class(ten, "ship"), linear_schedule(2)
+    expected = {
+        "--label ship": ship,
+        "--label ship --guidance 2": guided(ship, of_class(ten, None), 2),
+        f"--label ship --guidance 2 --guide {GUIDES['ten']}": guided(
+            ship, of_class(early, "ship"), 2
+        ),
+        "--weights ten": of_class(ten, None),
+    }
+    for options, network in expected.items():
+        drawn = data.denormalize(predict(network, 2, schedule))
+        np.testing.assert_array_equal(draw(options), drawn, options)
+
+
+def test_a_label_that_cannot_be_drawn_or_judged_is_refused(tmp_path, capsys):
+    assert run(f"sample --weights small --label ship --out {tmp_path}/a.png") == 1
+    assert "small knows no classes; leave out --label" in capsys.readouterr().err
+    assert run("evaluate --label ship") == 1
+    assert "compared with cars; expected automobile" in capsys.readouterr().err
+
+
+def test_all_labels_are_learned_and_a_network_that_knew_one_begins_with_that(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(training, "train", lambda *got, **options: asked.append((got, options)))
+    pictures, labels = np.zeros((30, 32, 32, 3), np.uint8), np.arange(30) % 10
+    monkeypatch.setattr(classes, "load_classes", lambda: (pictures, labels))
+    line = f"train --epochs 1 --labels all --images 25 --weights-dir {tmp_path}"
+    assert run(f"{line} --start small") == 0
+    ((network, images), options), small = asked[0], load_pretrained()
+    assert (len(images), options["labels"].tolist()) == (25, labels[:25].tolist())
+    np.testing.assert_array_equal(network.get_weights()[-1], small.get_weights()[-1])
+    assert network.settings["classes"] == 10
+    assert run(f"{line} --data photos") == 1
 
 
 def test_the_options_of_train_reach_the_training_and_the_seed_the_first_weights(

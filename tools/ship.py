@@ -2,9 +2,11 @@
 
     python tools/ship.py WEIGHTS_DIR [--stand-in]
     python tools/ship.py WEIGHTS_DIR --jumps
+    python tools/ship.py WEIGHTS_DIR --ten
 
-The second line ships its pupil "jumps": weights, history and a model card of its own, with what
-bench/jumps.py finds. The first one writes to diffusion_core/pretrained/: the averaged weights as
+The second line ships its pupil "jumps", the third the network of ten classes with its guide:
+weights, history and a model card of its own, with what bench/jumps.py or bench/classes.py finds.
+The first one writes to diffusion_core/pretrained/: the averaged weights as
 float16, those of earlier epochs, the history with the machine and the model card, and, if asked,
 the stand-in sheet of 1,024 guided cars (seed 0); the first 100 cars to book/_static/cars.png; and
 what `evaluate` finds, alone and guided, to bench/results/evaluation.json and
@@ -28,7 +30,7 @@ from diffusion_core.page.tables import as_table
 from diffusion_core.runs import states
 from diffusion_core.runs.files import write_atomically
 from diffusion_core.sources.cifar10 import STAND_IN
-from diffusion_core.sources.pretrained import GUIDE, PRETRAINED
+from diffusion_core.sources.pretrained import GUIDE, GUIDES, PRETRAINED
 from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (5, 20, 50)
@@ -76,6 +78,20 @@ def ship_jumps(weights_dir: Path) -> None:
     write_card("jumps", about, model.load_pretrained("jumps"), evaluation, **about["configuration"])
 
 
+def ship_ten(weights_dir: Path) -> None:
+    """Write the files of "ten", and measure it."""
+    about = ship("ten", weights_dir)
+    name = f"{GUIDES['ten'].removeprefix('ten-')}.safetensors"
+    shutil.copyfile(weights_dir / name, PRETRAINED / f"ten-{name}")
+    subprocess.run([sys.executable, ROOT / "bench" / "classes.py"], check=True)
+    rows = json.loads((ROOT / "bench" / "results" / "classes.json").read_text())["rows"]
+    rows = [row for row in rows if row["against"] == "train"]
+    numbers = ("frechet distance", "precision", "recall", "taken for its class")
+    rows = [row | {name: f"{row[name]:.2f}" for name in numbers} for row in rows]
+    evaluation = table(rows, ["rule", "w", *numbers]).data
+    write_card("ten", about, model.load_pretrained("ten"), evaluation)
+
+
 def ship(name: str, weights_dir: Path) -> dict:
     """Write weights and history of a network; return what its newest state says of itself."""
     about = states.read_about(states.find_latest(weights_dir))
@@ -117,5 +133,7 @@ def unchanged_loss() -> float:
 if __name__ == "__main__":
     if "--jumps" in sys.argv:
         ship_jumps(Path(sys.argv[1]))
+    elif "--ten" in sys.argv:
+        ship_ten(Path(sys.argv[1]))
     else:
         main(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv)

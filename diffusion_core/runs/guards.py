@@ -42,10 +42,22 @@ def LOSS(name, value):
     return known
 
 
+def LABELS(name, value):
+    """The kind of labels, whole numbers `(n,)` from 0 on; or None."""
+    labels = value if value is None else checks.ARRAY(name, value)
+    if value is not None and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+        raise ValueError(
+            f"{name} are {labels.dtype} of the shape {labels.shape}; expected whole numbers, one "
+            "for each picture."
+        )
+    return labels
+
+
 PLAN = {"total_steps": STEPS, "learning_rate": RATE, "loss": LOSS}
 RUN = {"epochs": STEPS, "batch_size": checks.COUNT, "learning_rate": RATE, "loss": LOSS}
 RUN |= {"seed": checks.SEED, "weights_dir": checks.PATH, "save_minutes": number(checks.YEAR)}
 RUN |= {"callback": checks.CALLBACK, "callback_every": checks.COUNT}
+TRAIN = RUN | {"model": checks.LEARNER, "images": checks.IMAGES, "labels": LABELS}
 
 
 def check_precision(model, **_):
@@ -58,13 +70,19 @@ def check_precision(model, **_):
         )
 
 
-def check_batch(model, images, **_):
+def check_batch(model, images, shares, **_):
     """Raise `ValueError` unless a compiled model can take a step with this batch."""
     if not isinstance(optimizer(model), AveragingMuon):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
     checks.check_images_of(model, images)
+    expected = (len(images), *model.input_shape[3][1:]) if len(model.inputs) == 4 else None
+    if getattr(shares, "shape", None) != expected:
+        raise ValueError(
+            f"shares have the shape {getattr(shares, 'shape', None)}; expected {expected}, as many "
+            "as the network has classes, and one more."
+        )
     check_shares(model, len(images))
     if float(model.optimizer.learning_rate) == 0:
         raise ValueError(
@@ -73,7 +91,7 @@ def check_batch(model, images, **_):
         )
 
 
-def check_run(model, images, epochs, batch_size, **_):
+def check_run(model, images, labels, epochs, batch_size, **_):
     """Raise unless `train` can begin with these images."""
     if not hasattr(model, "settings"):
         raise TypeError(
@@ -87,8 +105,36 @@ def check_run(model, images, epochs, batch_size, **_):
             f"batch_size is {batch_size}, but there are only {len(images)} images; give at most "
             "that many."
         )
+    check_labels(model, images, labels)
     check_shares(model, batch_size)
     whole(1, (2**31 - 1) // (len(images) // batch_size))("epochs", epochs)
+
+
+def check_labels(model, images, labels):
+    """Raise `ValueError` unless there is a label of the network's for each image, or no classes."""
+    classes = model.settings.get("classes")
+    if labels is None and classes:
+        raise ValueError(
+            f"the model knows {classes} classes, and there are no labels; give labels=, one for "
+            "each picture."
+        )
+    if labels is None:
+        return
+    if not classes:
+        raise ValueError(
+            "there are labels, and the model knows no classes; leave them out, or build it with "
+            f"make_model(classes={labels.max(initial=0) + 1})."
+        )
+    if len(labels) != len(images) or not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"there are {len(labels)} labels from {labels.min(initial=0)} to "
+            f"{labels.max(initial=0)}; expected {len(images)}, from 0 to {classes - 1}."
+        )
+
+
+def one_hot(labels, model):
+    """Return the shares `(n, classes + 1)` of labels, or None where there are none."""
+    return labels if labels is None else np.eye(model.settings["classes"] + 1, dtype="f4")[labels]
 
 
 def check_pupil(model, teacher, epochs, jumps, batch_size):
@@ -107,7 +153,7 @@ def check_pupil(model, teacher, epochs, jumps, batch_size):
     whole(1, (2**31 - 1) // (jumps // batch_size))("epochs", epochs)
 
 
-def describe(model, noise_levels, loss, learning_rate, images=None, **others):
+def describe(model, noise_levels, loss, learning_rate, images=None, labels=None, **others):
     """Return, as JSON, what makes a run this one and no other."""
     # Two losses or rules may have one name, so both are tried, to three digits.
     shape = model.input_shape[0][1:]
@@ -116,6 +162,8 @@ def describe(model, noise_levels, loss, learning_rate, images=None, **others):
     rate, rates = learning_rate, []
     if callable(rate):
         rate, rates = _as_json(rate), [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)]
+    if labels is not None:
+        others["labels_sha256"] = _digest(labels)
     if images is not None:
         others |= {**trained_on(images), "draw_rule": DRAW_RULE}
     described = {

@@ -19,7 +19,6 @@ import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
-import keras
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -42,12 +41,14 @@ class Run:
         losses: those of the unfinished epoch.
     """
 
-    def __init__(self, model: keras.Model, folder, minutes: float, epochs: int, plan: dict):
+    def __init__(self, model, folder, minutes, epochs, plan, callback=None, callback_every=1):
         """Describe a run; nothing is touched before the `with` block.
 
         A state is wanted so many minutes after the last one, and after every epoch. To go on from,
         it must be of the same `plan`, as `guards.describe` takes it. No folder: nothing is written.
+        The callback, of `train`, is shown every so many epochs and the last.
         """
+        self._callback, self._callback_every = callback, callback_every
         self.model, self.folder, self._seconds = model, folder, 60 * minutes
         self.history, self.losses = {column: [] for column in COLUMNS}, []
         self._epochs, self._plan, self._batch_size = epochs, plan, plan["batch_size"]
@@ -101,6 +102,15 @@ class Run:
             yield epoch
             # After the callback: if that is killed, it is called again.
             self._save_if_due(now=True)
+
+    def steps(self, steps: int):
+        """Yield the epoch and the place in it of every step that is left, of so many an epoch."""
+        for epoch in self.resume(steps):
+            for place in self.places():
+                yield epoch, place
+            self.end_epoch()
+            if self._callback and (epoch % self._callback_every == 0 or epoch == self._epochs):
+                self.show(self._callback)
 
     def places(self):
         """Yield the places of the batches that are left of this epoch, and save in between."""

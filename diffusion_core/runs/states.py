@@ -30,7 +30,7 @@ from diffusion_core.runs.optimizer import averages, steps_done
 
 FORMAT = 2
 KEEP = 3
-START = 2**25  # of larger files, so much is read first, to see whether the rest fits
+START = 2**25  # of larger files, so much is read first, to see whether the rest belongs there
 _BLANK = b"0" * 64
 # What a damaged or hostile file leads to: it may be no text, or text of any form.
 _NO_STATE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
@@ -68,6 +68,10 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         length += max((part["data_offsets"][1] for part in header.values()), default=0)
         if length != os.path.getsize(path):
             raise ValueError("it is longer or shorter than it says")
+        if length > START:
+            shapes = {key: tuple(part["shape"]) for key, part in header.items()}
+            if length > 32 * _most_numbers(about["settings"], shapes):
+                raise ValueError("it is larger than the network that it speaks of")
         content = content if len(content) < START else read_file(path)
         if not isinstance(about.get("configuration", {}), dict):
             raise ValueError("its configuration is none")
@@ -93,18 +97,29 @@ def build(make, path: Path, tensors: dict[str, np.ndarray], about: dict) -> kera
     Otherwise a few bytes could ask for a network that fills the memory. Raises `ValueError`.
     """
     try:
-        widths, blocks = Counter(about["settings"]["widths"]), about["settings"]["blocks"]
-        asked = {(3, 3, width, width): 2 * blocks * n for width, n in widths.items()}
-        # Of a layer that was frozen there is no average.
-        kernels = {k.split("/", 1)[1]: v.shape for k, v in tensors.items() if "_conv_1/kernel" in k}
-        if not asked or asked != Counter(kernels.values()):
-            raise ValueError("its kernels are others")
+        _most_numbers(about["settings"], {key: tensor.shape for key, tensor in tensors.items()})
         return make(**about["settings"])
     except _NO_STATE as error:
         settings = short_repr(about.get("settings"))
         raise ValueError(
             f"{path} holds no network of make_model({settings}); expected one: {error}"
         ) from None
+
+
+def _most_numbers(settings, shapes):
+    """Return more numbers than a network of these settings has, if these are its 3×3 kernels.
+
+    A state holds each four times, in eight bytes at most: weight, average, two slots of Adam.
+    """
+    widths, blocks = Counter(settings["widths"]), settings["blocks"]
+    asked = {(3, 3, width, width): 2 * blocks * n for width, n in widths.items()}
+    # Of a layer that was frozen there is no average.
+    kernels = {k.split("/", 1)[1]: shape for k, shape in shapes.items() if "_conv_1/kernel" in k}
+    if not asked or asked != Counter(kernels.values()):
+        raise ValueError("its kernels are others")
+    # Of a block: two 3×3 kernels, less than a third to halve and double, and the noise level's.
+    in_blocks = 2 * blocks * sum(n * (27 * w**2 + 300 * w) for w, n in widths.items())
+    return in_blocks + 8 * settings["image_shape"][2] * max(widths) + 2**17
 
 
 def snapshot(model: keras.Model, progress: dict) -> tuple[dict[str, np.ndarray], dict]:
@@ -242,6 +257,17 @@ def load_averages(model: keras.Model, tensors: dict[str, np.ndarray], path: Path
     plain = {key.replace("weights/", "averages/", 1): value for key, value in tensors.items()}
     restore({f"averages/{v.path}": v for v in model.weights}, plain | tensors, path)
     return model
+
+
+def adopt(copy: keras.Model, model: keras.Model) -> keras.Model:
+    """Give a network the weights of one that sees less; the weights of what is new become zero."""
+    known = {weights.path: keras.ops.convert_to_numpy(weights) for weights in model.weights}
+    for new in copy.weights:
+        weights = np.zeros(new.shape, np.float32)
+        if (old := known.get(new.path)) is not None:
+            weights[tuple(map(slice, old.shape))] = old
+        new.assign(weights)
+    return copy
 
 
 def export(model: keras.Model, path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures of one's own: a folder of them, as people have it, for the network."""
 
+import math
 import os
 import warnings
 
@@ -12,6 +13,9 @@ from diffusion_core.sources.cifar10 import sort
 
 # Others are rare, and for some Pillow starts a program of another maker.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# More than most cameras have; each takes four bytes while it is read, of a WebP sixteen.
+MOST_PIXELS, MOST_OF_WEBP, LONGEST_SIDE = 2**26, 2**24, 2**16
+ORIENTATION, TILE_WIDTH, TILE_LENGTH = 0x0112, 0x0142, 0x0143  # tags of EXIF and TIFF
 
 
 def FOLDER(name, value):
@@ -28,31 +32,63 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
 
     Each is turned as its camera says, laid on white where it is transparent, cropped to the square
     in its middle, and resized; of a moving one the first frame counts. They are sorted by digest,
-    so that names do not matter. Files that are no pictures are left out, and a warning names them.
+    so that names do not matter. Files that are no pictures, or have more than 67 million pixels (a
+    WebP: 17 million) or 256 MiB, are left out, and a warning names them.
 
     Raises `NotADirectoryError` for what is no folder, and `ValueError` for one without a picture.
     """
     pictures, left_out = [], []
     for file in tqdm(sorted(p for p in folder.rglob("*") if p.is_file()), unit="file"):
         try:
-            with Image.open(file, formats=FORMATS) as picture:
-                pictures.append(_square(picture, size))
+            pictures.append(_read(file, size))
         except Exception:  # a broken or hostile file may cause any
             left_out.append(file.name)
     if left_out:
         names = f"{', '.join(left_out[:5])}{', …' if left_out[5:] else ''}"
-        warnings.warn(f"{len(left_out)} files are no pictures: {names}.", stacklevel=3)
+        warnings.warn(
+            f"{len(left_out)} files are no pictures, or have more than {MOST_PIXELS:,} pixels (a "
+            f"WebP: {MOST_OF_WEBP:,}): {names}.",
+            stacklevel=3,
+        )
     if not pictures:
         raise ValueError(f"{folder} holds no picture; expected files of {', '.join(FORMATS)}.")
     return sort(np.stack(pictures))
 
 
+def _read(file, size):
+    if file.stat().st_size > 4 * MOST_PIXELS:
+        raise ValueError("the file is too large")
+    with (
+        warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+        Image.open(file, formats=FORMATS) as picture,
+    ):
+        # A TIFF comes in tiles, and each may be larger than the picture.
+        tags = getattr(picture, "tag_v2", {})
+        pixels = max(math.prod(picture.size), tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0))
+        most = MOST_OF_WEBP if picture.format == "WEBP" else MOST_PIXELS
+        if pixels > most or max(picture.size) > LONGEST_SIDE:
+            raise ValueError("the picture is too large")
+        return _square(picture, size)
+
+
 def _square(picture, size):
-    picture = ImageOps.exif_transpose(picture)
+    """Return the square in the middle; a large picture is made smaller strip by strip."""
+    picture.draft(None, (4 * size, 4 * size))  # of a JPEG, so many pixels are enough
+    shrink = max(1, min(picture.size) // (4 * size))
+    side = min(picture.size) // shrink * shrink
+    left, top = ((length - side) // 2 for length in picture.size)
+    square = Image.new("RGB", (side // shrink, side // shrink))
+    for row in range(0, side, 8 * shrink):
+        end = min(row + 8 * shrink, side)
+        strip = picture.crop((left, top + row, left + side, top + end))
+        square.paste(_on_white(strip).reduce(shrink), (0, row // shrink))
+    square.getexif()[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
+    return np.asarray(ImageOps.exif_transpose(square).resize((size, size)))
+
+
+def _on_white(picture):
     if picture.mode.startswith("I"):  # grey, in 16 bits
         picture = Image.fromarray((np.asarray(picture) / 257).astype(np.uint8))
     picture = picture.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
-    return np.asarray(
-        ImageOps.fit(Image.alpha_composite(white, picture).convert("RGB"), (size, size))
-    )
+    return Image.alpha_composite(white, picture).convert("RGB")

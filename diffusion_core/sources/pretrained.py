@@ -9,6 +9,7 @@ from diffusion_core.checks import short_repr
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 GUIDE = "small-epoch-050"  # the earlier epoch by which "small" draws best: bench/guidance.py
+GUIDES = {"small": GUIDE, "ten": "ten-epoch-005"}
 
 
 def load_history(name: str = "small") -> dict[str, list[float]]:
