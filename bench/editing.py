@@ -1,4 +1,4 @@
-"""How near edited cars come to real ones, and how near they stay to what was given: chapter 12.
+"""How near edited cars come to real ones, and how near they stay to what was given.
 
     python bench/editing.py [--pictures 200] [--judged 500]
     python bench/editing.py --pictures 20 --judged 20 --results /tmp/try    # does it work?

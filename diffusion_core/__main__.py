@@ -59,7 +59,10 @@ def _parser():
         )
         text = "draw away from a weaker network, so strongly (1: not at all)"
         add("--guidance", type=_option(number(100), float), help=text)
-        add("--guide", help="the weaker network; small and ten have one of their own")
+        add(
+            "--guide",
+            help="the weaker network (small: an earlier epoch; ten: itself, for any class)",
+        )
         add("--label", choices=LABELS, help="what to draw, of a network that knows classes")
 
     add = command(train).add_argument
