@@ -15,7 +15,8 @@ def write_results(name: str, rows: list[dict], folder: Path = RESULTS, **about) 
     """Write rows to NAME.json with the machine and what else is known of them, and print them."""
     content = {"machine": describe_machine(), **about, "rows": rows}
     # Printed first, so that no rows at all fail here and replace nothing.
-    print(table(rows).data)
+    alike = [row for row in rows if row.keys() == rows[-1].keys()]  # a table needs equal columns
+    print(table(alike).data)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n")
