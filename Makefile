@@ -88,7 +88,8 @@ _executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 
 # These show what the bench recorded.
 _executed/07-evaluation.ipynb _executed/08-guidance.ipynb _executed/09-samplers.ipynb \
-	_executed/10-jumps.ipynb _executed/costs.ipynb _executed/healthy.ipynb \
+	_executed/10-jumps.ipynb _executed/11-classes.ipynb _executed/12-editing.ipynb \
+	_executed/costs.ipynb _executed/healthy.ipynb \
 	_executed/going-further.ipynb _executed/own-pictures.ipynb: \
 	$(wildcard bench/results/*.json bench/results/*.png)
 

@@ -15,7 +15,7 @@ BOOK = Path(__file__).parent.parent / "book"
 CORE = BOOK.parent / "diffusion_core"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 STAGES = ["data", "schedule", "forward", "model", "training", "sampling", "evaluation"]
-STAGES += ["guidance", "samplers", "jumps"]
+STAGES += ["guidance", "samplers", "jumps", "classes", "editing"]
 
 # Blank lines around an answer let Colab and the website read it as Markdown.
 DETAILS = re.compile(r"<details>\n<summary>([^\n]+)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
@@ -231,7 +231,7 @@ def test_the_sentences_on_the_page_of_errors_are_those_of_the_package():
 def test_the_minutes_of_every_lesson_add_up():
     plans = re.split(r"^## ", (BOOK / "teachers.md").read_text(), flags=re.MULTILINE)
     plans = [plan for plan in plans if "| minutes |" in plan]
-    assert len(plans) == 4
+    assert len(plans) == 6
     for plan in plans:
         total = int(re.search(r"(\d+) minutes", plan.splitlines()[0]).group(1))
         minutes = [int(m) for m in re.findall(r"^\| (\d+) \|", plan, re.MULTILINE)]

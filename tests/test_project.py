@@ -100,7 +100,6 @@ def test_every_public_name_says_what_it_is():
 def test_imports_lead_from_the_page_to_the_stages_to_the_rooms_below():
     stages = [[stage] for stage in STAGES if stage != "samplers"]
     stages.insert(STAGES.index("sampling"), ["samplers"])  # rules that know of no network
-    stages += [["classes"], ["editing"]]  # whose chapters are not there yet
     floors = [["checks"], ["runs"], ["sources"], *stages, ["page"]]
     order = {name: number for number, names in enumerate(floors) for name in names}
     for path in [path for path in CORE.rglob("*.py") if not path.name.startswith("__")]:

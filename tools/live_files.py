@@ -4,11 +4,12 @@
 
 strong.onnx, weak.onnx by which it is guided, and jumps.onnx of chapter 10 take `image` float32
 (n, height, width, channels), `noise_level` and `next_noise_level` float32 (n, 1), with any n, and
-give `next_image`. Large weights are stored as float16, as they are shipped, and cast to float32
-when the file is loaded. Exits with a sentence where one does not answer as Keras does. recorded/
-holds draw-00.png to draw-16.png (nine guided cars of seed 0, from noise to finished), noise-00.png
-to noise-08.png (the first of them on its way back), cars.png (24 finished cars side by side),
-captions.json, skips.png and skips.json (what the U answers without its skip connections).
+give `next_image`; ten.onnx of the easel takes `class_shares` float32 (n, 11) too. Large weights are
+stored as float16, as they are shipped, and cast to float32 when the file is loaded. Exits with a
+sentence where one does not answer as Keras does. recorded/ holds draw-00.png to draw-16.png (nine
+guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the first of them on
+its way back), cars.png (24 finished cars side by side), captions.json, skips.png and skips.json
+(what the U answers without its skip connections).
 """
 
 import json
@@ -44,6 +45,7 @@ def main(folder: Path) -> None:
         "strong.onnx": strong,
         "weak.onnx": weak,
         "jumps.onnx": core.load_pretrained("jumps"),
+        "ten.onnx": core.load_pretrained("ten"),
     }
     for name, model in networks.items():
         content = to_onnx(model).SerializeToString()
@@ -86,12 +88,13 @@ def largest_difference(model: keras.Model, content: bytes) -> float:
         n = 1 + step % 3
         image = core.gaussian_noise(n, model.input_shape[0][1:], seed=step)
         for then in (next_level, 0):
-            levels = [np.full((n, 1), a, np.float32) for a in (level, then)]
-            inputs = zip(
-                ("image", "noise_level", "next_noise_level"), (image, *levels), strict=True
-            )
-            (answer,) = session.run(["next_image"], dict(inputs))
-            differences.append(np.abs(answer - model.predict_on_batch([image, *levels])).max())
+            question = [image, *(np.full((n, 1), a, np.float32) for a in (level, then))]
+            if len(model.inputs) == 4:  # half of one class and half of another, or all of one
+                shares = np.eye(11, dtype=np.float32)
+                question.append(np.stack(n * [(shares[step % 11] + shares[step % 5]) / 2]))
+            inputs = dict(zip((x.name for x in model.inputs), question, strict=True))
+            (answer,) = session.run(["next_image"], inputs)
+            differences.append(np.abs(answer - model.predict_on_batch(question)).max())
     return float(np.max(differences))
 
 

@@ -1,4 +1,4 @@
-"""The world of two pixels of chapters 8 and 9, once more in NumPy, and a hand on its box."""
+"""The worlds of two pixels of chapters 8, 9 and 11, once more in NumPy, and a hand on its box."""
 
 import re
 
@@ -8,12 +8,12 @@ u = np.linspace(-1, 1, 201)
 CURVE = np.stack([0.8 * u, 0.6 * np.sin(4 * u)], axis=1)
 
 
-def clean_guess(x, a, width):
+def clean_guess(x, a, width, middles=CURVE):
     """The mean of all clean pictures, cloud by cloud: Gauss times Gauss is Gauss."""
     x = np.asarray(x, np.float64)
     clean, noise = 1 / width**2, (1 - a) / a**2
-    means = (clean * CURVE + noise * x[:, None]) / (clean + (1 - a) * noise)
-    exponents = -np.square(x[:, None] - (1 - a) * CURVE).sum(-1) / 2
+    means = (clean * middles + noise * x[:, None]) / (clean + (1 - a) * noise)
+    exponents = -np.square(x[:, None] - (1 - a) * middles).sum(-1) / 2
     exponents /= ((1 - a) * width) ** 2 + a**2
     shares = np.exp(exponents - exponents.max(axis=1, keepdims=True))
     return (shares[..., None] * means).sum(1) / shares.sum(1)[:, None]

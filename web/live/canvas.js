@@ -46,6 +46,7 @@ function colours(element) {
   const names = ["text-base", "text-muted", "border", "background", "surface", "primary"];
   const found = names.map((name) => style.getPropertyValue(`--pst-color-${name}`).trim());
   const [text, muted, line, background, surface, primary] = found;
-  // These two are told apart by every eye, on white and on black (Okabe and Ito's palette).
-  return { text, muted, line, background, surface, primary, first: "#0072b2", second: "#d55e00" };
+  // These are told apart by every eye, on white and on black (Okabe and Ito's palette).
+  const [first, second, third] = ["#0072b2", "#d55e00", "#009e73"];
+  return { text, muted, line, background, surface, primary, first, second, third };
 }

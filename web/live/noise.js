@@ -9,13 +9,15 @@
  * @param {number} n pictures
  * @param {number} size numbers in one picture: height × width × channels
  * @param {number} seed whole number in [0, 2³²)
+ * @param {number} step which piece of each picture's row of numbers: 0 is what a drawing starts from
  * @returns {Float32Array} n × size numbers
  */
-export function gaussianNoise(n, size, seed, first = 0) {
+export function gaussianNoise(n, size, seed, first = 0, step = 0) {
+  const before = step * Math.ceil(size / 2);
   const noise = new Float32Array(n * size);
   for (let picture = 0; picture < n; picture++) {
     for (let pair = 0; 2 * pair < size; pair++) {
-      const [x, y] = pcg3d(seed, first + picture, pair);
+      const [x, y] = pcg3d(seed, first + picture, before + pair);
       // Adding one keeps the logarithm away from zero.
       const radius = Math.sqrt(-2 * Math.log((x + 1) / 2 ** 32));
       const angle = (2 * Math.PI * y) / 2 ** 32;

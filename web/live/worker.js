@@ -1,11 +1,13 @@
 // Loads the networks that the first request names, and answers it. Either it draws, with a call of each
-// a step, or it asks the first network alone, once.
+// a step, or it draws on from a picture, or it asks the first network alone, once.
 //
 // In:  { run, wasm, networks, seed, first, cars, steps, guidance, to, way, straight }, or with
 //      { corners, right, down } for the start, four seeds and the place between their noises, or
-//      { run, wasm, networks, image, level, nextLevel }; a newer run ends the one before it.
+//      { run, wasm, networks, image, level, nextLevel }, or
+//      { run, wasm, networks, picture, ... } as edit.js has it; a newer run ends the one before it.
 // Out: { run, type, ... } with the type "progress", "state", "done", "answer" or "error".
 
+import { ANY_CLASS, edit } from "./edit.js";
 import { gaussianNoise, mixSpherically, mixStraight } from "./noise.js";
 import { toPixels } from "./pixels.js";
 import { filesOf } from "./runtime.js";
@@ -21,7 +23,7 @@ self.onmessage = ({ data: request }) => {
 };
 
 async function answer(request) {
-  const work = request.image ? askOnce : draw;
+  const work = request.image ? askOnce : request.picture ? drawOn : draw;
   try {
     network ??= load(request.wasm, request.networks);
     try {
@@ -75,6 +77,19 @@ async function askOnce({ run, image, level, nextLevel }) {
   tell(run, "answer", { ...about, next });
 }
 
+async function drawOn({ run, ...request }) {
+  const { networks, ort, shape, ...about } = await network;
+  if (run !== latest) return;
+  const started = performance.now();
+  const ask = (images, n, ...question) => call(ort, networks.strong, images, [n, ...shape], ...question);
+  let drawn;
+  for await (drawn of edit(ask, request)) {
+    await new Promise((resume) => setTimeout(resume)); // a newer request is heard here
+    if (run !== latest) return;
+  }
+  tell(run, "done", { ...about, drawn, milliseconds: performance.now() - started });
+}
+
 async function takeStep(ort, { strong, weak }, state, shape, guidance, step, steps) {
   const levels = [1 - step / steps, 1 - (step + 1) / steps];
   const next = await call(ort, strong, state, shape, ...levels);
@@ -83,11 +98,14 @@ async function takeStep(ort, { strong, weak }, state, shape, guidance, step, ste
   return next.map((strongNext, i) => weakNext[i] + guidance * (strongNext - weakNext[i]));
 }
 
-async function call(ort, session, image, shape, level, nextLevel) {
+async function call(ort, session, image, shape, level, nextLevel, shares = ANY_CLASS) {
   const n = shape[0];
   const tensor = (value) => new ort.Tensor(new Float32Array(n).fill(value), [n, 1]);
-  const levels = { noise_level: tensor(level), next_noise_level: tensor(nextLevel) };
-  return (await session.run({ image: new ort.Tensor(image, shape), ...levels })).next_image.data;
+  const question = { noise_level: tensor(level), next_noise_level: tensor(nextLevel) };
+  if (session.inputNames.includes("class_shares")) {
+    question.class_shares = new ort.Tensor(Float32Array.from(shares), [n, shares.length / n]);
+  }
+  return (await session.run({ image: new ort.Tensor(image, shape), ...question })).next_image.data;
 }
 
 async function load(wasmOnly, networks) {

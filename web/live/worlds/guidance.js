@@ -2,7 +2,7 @@
 
 import { gaussianNoise } from "../noise.js";
 import { CURVE, cleanGuess, evenSteps, mean, mix, toCurve, walk } from "./mixture.js";
-import { keepPlane, numbers, startInputs } from "./plane.js";
+import { drawCurve, keepPlane, numbers, startInputs } from "./plane.js";
 
 const [STRONG, WEAK] = [0.1, 0.3]; // the width that each network takes the clouds to have
 const DOTS = 300;
@@ -68,6 +68,7 @@ export function mount(root) {
 
   function paint(pen) {
     const { text, first } = pen.colours;
+    drawCurve(pen);
     pen.dots(dots, first, 2);
     pen.way(mine, 0, text, 1.5);
     for (const x of mine) pen.dots(x, text, 2);

@@ -1,4 +1,4 @@
-// The world of two pixels of chapters 8 and 9, where the mean of all clean pictures is a formula.
+// The worlds of two pixels, where the mean of all clean pictures is a formula (chapters 8, 9, 11).
 //
 // Points stand one after the other in a Float64Array: first pixel, second pixel, first, second …
 
@@ -13,34 +13,34 @@ export const CURVE = Float64Array.from({ length: 2 * POINTS }, (_, i) => {
 /**
  * Return the mean of all clean pictures that may have become the points `x`, noised to level `a`.
  *
- * Each point of the curve is the middle of a Gaussian cloud, equally likely, so the mean is a
- * closed form: the points by their shares, and a part of the way towards `x` (chapter 8).
+ * Each of `middles` is the middle of a Gaussian cloud, equally likely, so the mean is a closed
+ * form: the middles by their shares, and a part of the way towards `x` (chapter 8).
  *
  * @param {Float64Array} x points
  * @param {number} a noise level, from above 0 to 1
  * @param {number} width of the clouds, their standard deviation
  */
-export function cleanGuess(x, a, width) {
+export function cleanGuess(x, a, width, middles = CURVE) {
   const signal = 1 - a;
   const spread = (signal * width) ** 2 + a ** 2;
   const inside = (signal * width ** 2) / spread;
-  const away = new Float64Array(POINTS);
+  const away = new Float64Array(middles.length / 2);
   const guess = new Float64Array(x.length);
   for (let at = 0; at < x.length; at += 2) {
     let least = Infinity;
-    for (let i = 0; i < POINTS; i++) {
-      const right = x[at] - signal * CURVE[2 * i];
-      const up = x[at + 1] - signal * CURVE[2 * i + 1];
+    for (let i = 0; i < away.length; i++) {
+      const right = x[at] - signal * middles[2 * i];
+      const up = x[at + 1] - signal * middles[2 * i + 1];
       away[i] = (right * right + up * up) / (2 * spread);
       least = Math.min(least, away[i]);
     }
     let [total, first, second] = [0, 0, 0];
-    for (let i = 0; i < POINTS; i++) {
+    for (let i = 0; i < away.length; i++) {
       if (away[i] > least + 40) continue; // its share is below the rounding of the largest
       const share = Math.exp(least - away[i]);
       total += share;
-      first += share * CURVE[2 * i];
-      second += share * CURVE[2 * i + 1];
+      first += share * middles[2 * i];
+      second += share * middles[2 * i + 1];
     }
     const outside = (1 - inside * signal) / total;
     guess[at] = inside * x[at] + outside * first;
@@ -49,13 +49,13 @@ export function cleanGuess(x, a, width) {
   return guess;
 }
 
-/** Return how far each point lies from the curve, and which of its points is the nearest. */
-export function toCurve(x) {
+/** Return how far each point lies from the curve, or other points, and which one is the nearest. */
+export function toCurve(x, middles = CURVE) {
   const found = { distances: [], nearest: [] };
   for (let at = 0; at < x.length; at += 2) {
     let [least, which] = [Infinity, 0];
-    for (let i = 0; i < POINTS; i++) {
-      const away = Math.hypot(x[at] - CURVE[2 * i], x[at + 1] - CURVE[2 * i + 1]);
+    for (let i = 0; i < middles.length / 2; i++) {
+      const away = Math.hypot(x[at] - middles[2 * i], x[at + 1] - middles[2 * i + 1]);
       if (away < least) [least, which] = [away, i];
     }
     found.distances.push(least);

@@ -15,8 +15,14 @@ export const startInputs = ([right, up], [first, second]) => `
 /** Return the two numbers of a point in words. */
 export const numbers = ([first, second]) => `(${first.toFixed(2)}, ${second.toFixed(2)})`;
 
+/** Draw the curve of all pictures of chapters 8 and 9. */
+export function drawCurve(pen) {
+  const curve = Array.from({ length: CURVE.length / 2 }, (_, i) => CURVE.subarray(2 * i));
+  pen.way(curve, 0, pen.colours.second, 4);
+}
+
 /**
- * Keep the canvas of a world painted: the curve of all pictures, and on it what `draw(pen)` draws.
+ * Keep the canvas of a world painted with what `draw(pen)` draws, and the names of its axes.
  * Calls `show(start)` now, at every input, and when a start is dragged to.
  */
 export function keepPlane(root, [right, up], draw, show) {
@@ -58,6 +64,20 @@ export function keepPlane(root, [right, up], draw, show) {
           context.fill();
         }
       },
+      /** Draw points as dots, triangles or squares: kind 0, 1 or 2. */
+      marks(x, kind, colour, radius) {
+        if (kind === 0) return pen.dots(x, colour, radius);
+        context.fillStyle = colour;
+        for (let at = 0; at < x.length; at += 2) {
+          const [across, down] = place(x, at);
+          context.beginPath();
+          for (let corner = 0; corner < kind + 2; corner++) {
+            const turn = (2 * Math.PI * (corner + 0.5)) / (kind + 2);
+            context.lineTo(across + radius * Math.sin(turn), down + radius * Math.cos(turn));
+          }
+          context.fill();
+        }
+      },
       crosses(x, colour, size) {
         context.beginPath();
         for (let at = 0; at < x.length; at += 2) {
@@ -73,8 +93,6 @@ export function keepPlane(root, [right, up], draw, show) {
     };
     context.fillStyle = colours.background;
     context.fillRect(0, 0, width, height);
-    const curve = Array.from({ length: CURVE.length / 2 }, (_, i) => CURVE.subarray(2 * i));
-    pen.way(curve, 0, colours.second, 4);
     draw(pen);
     context.fillStyle = colours.text;
     context.fillText("first pixel →", 8, height - 8);

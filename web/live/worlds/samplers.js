@@ -2,10 +2,9 @@
 
 import { gaussianNoise } from "../noise.js";
 import { cleanGuess, evenSteps, mean, meanMiss, mix, renoise, toCurve, walk } from "./mixture.js";
-import { keepPlane, numbers, startInputs } from "./plane.js";
+import { drawCurve, keepPlane, numbers, startInputs } from "./plane.js";
 
-const STARTS = 24;
-const FINE_STEPS = 128;
+const [STARTS, FINE_STEPS] = [24, 128];
 const LIMITS = [2.4, 1.9];
 const NAMES = { euler: "Euler", heun: "Heun", dpm_solver: "DPM-Solver++", ddim: "DDIM, η = 0" };
 Object.assign(NAMES, { ancestral: "Ancestral", churn: "Churn" });
@@ -132,6 +131,7 @@ export function mount(root) {
 
   function paint(pen) {
     const { text, muted, first } = pen.colours;
+    drawCurve(pen);
     // Ways with fresh noise would be a tangle: of the crowd only their ends are shown.
     for (let k = 0; k < STARTS && !RANDOM.includes(rule.value); k++) {
       pen.way(exact, k, muted, 0.75);
