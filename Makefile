@@ -19,7 +19,7 @@ LIVE := _build/live/recorded/captions.json tools/finish_site.py \
 
 book: .venv/ready
 	@CIFAR10_DIR="$$($(BIN)/python tools/data_source.py)" \
-		$(MAKE) --no-print-directory _build/html/index.html
+		$(MAKE) --no-print-directory -j2 _build/html/index.html
 	@echo "The book is in _build/html; 'make serve' opens it."
 
 test: override export CIFAR10_DIR := $(if $(filter-out stand-in /%,$(firstword $(CIFAR10_DIR))),$(CURDIR)/$(CIFAR10_DIR),$(or $(CIFAR10_DIR),stand-in))
@@ -27,7 +27,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest --ignore=tests/site
-	@$(MAKE) --no-print-directory _build/html/index.html
+	@$(MAKE) --no-print-directory -j2 _build/html/index.html
 	$(BIN)/pytest tests/site
 
 serve:
