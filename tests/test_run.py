@@ -364,7 +364,7 @@ def test_the_way_of_drawing_belongs_to_the_run(run, folder):
     rewrite(folder, lambda about: about["configuration"].pop("draw_rule"))
     assert run(loss="mae") == history
     rewrite(folder, lambda about: about.pop("configuration"))
-    with pytest.raises(ValueError, match=r"configuration is None and was 'not known'.*another wei"):
+    with pytest.raises(ValueError, match="does not say of which run it is"):
         run()
 
 

@@ -216,7 +216,10 @@ def check_state(path, about, wanted, epochs):
 
     Another number of epochs, or other versions of the libraries, give a warning.
     """
-    saved = about.get("configuration", {"configuration": "not known"})
+    if (saved := about.get("configuration")) is None:
+        raise ValueError(
+            f"{path} does not say of which run it is; give another weights_dir to start anew."
+        )
     # What older versions did not write down yet is taken for what it is now.
     differing = [
         f"{name} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
