@@ -206,6 +206,24 @@ def test_guidance_is_drawn_as_the_slider_says(live, python):
     live.fill(guidance=3)
 
 
+def test_the_network_that_jumps_draws_in_four_steps_and_gives_way_again(live, no_xla):
+    with no_xla():
+        states = predict_step(load_pretrained("jumps"), 2, linear_schedule(4), seed=4)
+    live.unfold("More")
+    live.draw(seed=4, cars=2, steps=1, guidance=3)
+    live.box.get_by_label("By the network of chapter 10").check()
+    live.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+    for step in (0, 1, 4):
+        assert_same_picture(live.step(step), states[step])
+    live.box.get_by_label("By the network of chapter 10").uncheck()
+    live.says("Done: 2 cars from seed 4 in 16 steps, guidance 3,")
+    live.follow("#draw-seed-4-cars-2-steps-4-jumps")
+    live.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+    assert_same_picture(live.pixels(), states[4])
+    live.follow("#draw-seed-4-cars-1-steps-1-guidance-3")
+    live.says("Done: 1 car from seed 4 in 1 step, guidance 3,")
+
+
 def test_another_seed_after_a_walk_draws_another_picture(live):
     live.box.get_by_text("Walk to a second seed").click()
     live.draw(seed=1, cars=1, steps=1, way=100)

@@ -4,13 +4,15 @@
 // the reader draws, and comes back when the browser cannot.
 
 import { drawGrid, enlarge, fit, gridColumns, setSize } from "./pixels.js";
+import { GUIDED, JUMPS } from "./runtime.js";
 import { keepForOffline } from "./keep.js";
 import { openNetwork, showProgress, sizeOfFirstLoad } from "./network.js";
 
 const LIMITS = { seed: 2 ** 32 - 1, first: 2 ** 32 - 26, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
 // What a link leaves out; one without guidance was made for the network alone.
 const USUAL = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 1, to: 2, way: 0 };
-const RECORDED = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 3, to: 2, way: 0, straight: false };
+const RECORDED = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 3, to: 2, way: 0, straight: false, jumps: false };
+const FEW = 4; // steps of the network that jumps
 const ENLARGED = 8; // pixels of a saved picture for each that was drawn
 
 // A run: its state, the clean guess under it, and its name where two stand side by side.
@@ -40,9 +42,10 @@ const MARKUP = `
     <button type="button" name="another">Another seed</button>
   </div>
   <details>
-    <summary>More: guidance, clean guesses</summary>
+    <summary>More: guidance, jumps, clean guesses</summary>
     <label class="live-wide">Guidance <span class="live-guidance"></span>
       <input type="range" name="guidance" min="1" max="${LIMITS.guidance}" step="0.5" value="3"></label>
+    <label class="live-tick"><input type="checkbox" name="jumps"> By the network of chapter 10, which learned guidance and jumps</label>
     <label class="live-tick"><input type="checkbox" name="guesses"> Under each state its clean guess</label>
     <label class="live-wide">Number of the first car
       <input type="number" name="first" min="0" max="${LIMITS.first}" value="0" required></label>
@@ -78,7 +81,7 @@ function mount(root) {
 
   root.innerHTML = MARKUP;
   const form = root.querySelector("form");
-  const { seed, guidance, guesses, way, straight, keep, address } = form.elements;
+  const { seed, steps, guidance, jumps, guesses, way, straight, keep, address } = form.elements;
   const [now, beside, canvas] = [".live-now", ".live-kept", "canvas"].map(find);
   const [slider, where, own] = ["[name=step]", ".live-where", ".live-address"].map(find);
   const [strength, share] = [".live-guidance", ".live-share"].map(find);
@@ -115,6 +118,11 @@ function mount(root) {
     // These are drawn as the reader goes, but the first load is asked for by a button.
     input.addEventListener("change", () => ask.started() && draw());
   }
+  jumps.addEventListener("change", () => {
+    steps.value = jumps.checked ? FEW : USUAL.steps;
+    tellRanges();
+    if (ask.started()) draw();
+  });
   slider.addEventListener("input", () => {
     following = Number(slider.value) === shown.frames.length - 1;
     show(Number(slider.value));
@@ -135,14 +143,16 @@ function mount(root) {
     following = true;
     status.textContent = `Drawing ${describe(request)}.`;
     setState("waiting");
-    ask(request);
+    ask({ ...request, networks: request.jumps ? JUMPS : GUIDED });
   }
 
   /** Return the request that the controls hold. */
   function asked() {
     const names = ["seed", "first", "cars", "steps", "guidance", "to"];
     const numbers = names.map((name) => [name, Number(form.elements[name].value)]);
-    return { ...Object.fromEntries(numbers), way: Number(way.value) / 100, straight: straight.checked };
+    const walk = { way: Number(way.value) / 100, straight: straight.checked };
+    const alone = jumps.checked && { guidance: 1 };
+    return { ...Object.fromEntries(numbers), ...alone, ...walk, jumps: jumps.checked };
   }
 
   function receive(message) {
@@ -218,8 +228,8 @@ function mount(root) {
     state.setAttribute("aria-label", `A grid of small pictures: ${name}, step ${frame.words}`);
     guess.setAttribute("aria-label", `The clean guess for each: ${name}, step ${frame.words}`);
     frame.paint(state, () => shown.frames[slider.value] === frame || run === kept);
-    // The recorded run came without guesses.
-    guess.parentElement.hidden = !guesses.checked || run.recorded;
+    // The recorded run came without guesses, and the network that jumps makes none.
+    guess.parentElement.hidden = !guesses.checked || run.recorded || run.request.jumps;
     if (!guess.parentElement.hidden) frame.paintGuess(guess);
   }
 
@@ -272,6 +282,7 @@ function mount(root) {
     const fields = Object.keys(USUAL).map((name) => form.elements[name]);
     for (const field of fields) field.value = wanted(field.name);
     straight.checked = words.includes("straight");
+    jumps.checked = words.includes("jumps");
     walk.open = words.includes("to");
     tellRanges();
     root.scrollIntoView();
@@ -287,7 +298,8 @@ function mount(root) {
 
   function tellRanges() {
     const alone = guidance.value === "1" ? " (the network alone)" : "";
-    strength.textContent = `${guidance.value}${alone}`;
+    strength.textContent = jumps.checked ? "is in the network" : `${guidance.value}${alone}`;
+    guidance.disabled = jumps.checked;
     share.textContent = `${way.value} %`;
     way.setAttribute("aria-valuetext", `${way.value} percent of the way to the second seed`);
   }
@@ -319,19 +331,21 @@ function recordedFrames(root) {
   });
 }
 
-function describe({ seed, first, cars, steps, guidance, to, way, straight }) {
+function describe({ seed, first, cars, steps, guidance, to, way, straight, jumps }) {
   const kind = straight ? "straight way" : "way";
   const walk = way > 0 ? `, ${Math.round(way * 100)} % of the ${kind} to seed ${to}` : "";
   const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const start = first > 0 ? `, number ${first}${cars > 1 ? " and on" : ""}` : "";
-  return `${count(cars, "car")} from seed ${seed}${start}${walk} in ${count(steps, "step")}, guidance ${guidance}`;
+  const how = jumps ? "by the network that jumps" : `guidance ${guidance}`;
+  return `${count(cars, "car")} from seed ${seed}${start}${walk} in ${count(steps, "step")}, ${how}`;
 }
 
-function linkTo({ seed, first, cars, steps, guidance, to, way, straight }) {
+function linkTo({ seed, first, cars, steps, guidance, to, way, straight, jumps }) {
   const url = new URL(location.href);
   url.hash = `draw-seed-${seed}-cars-${cars}-steps-${steps}-guidance-${guidance}`;
   if (first > 0) url.hash += `-first-${first}`;
   if (way > 0) url.hash += `-to-${to}-way-${Math.round(way * 100)}${straight ? "-straight" : ""}`;
+  if (jumps) url.hash += "-jumps";
   return url;
 }
 

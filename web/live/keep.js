@@ -1,10 +1,10 @@
 // Keeps the page and what the generator needs in the browser, so that both work without a network.
 
-let kept;
+const kept = {};
 
 /** Store this page, what it loaded, and the generator's files, those of the other runtime not. */
 export function keepForOffline(runtimeFiles) {
-  kept ??= keep(runtimeFiles).catch((error) => {
+  kept[runtimeFiles] ??= keep(runtimeFiles).catch((error) => {
     console.info("This page will need a network the next time:", error);
   });
 }

@@ -7,7 +7,7 @@ const WORKER = new URL("worker.js", import.meta.url);
 /**
  * Return `ask`, which starts the worker at the first request and sends it (see worker.js).
  *
- * `networks` are the files that the worker loads, one, or one and its guide.
+ * `networks` are the files that the worker loads, one, or one and its guide; a request may name others.
  * `receive` gets the worker's answers to the newest request; an error's `text` is a sentence.
  * `ask.started()` tells whether the network was asked for, and did not fail since.
  */
@@ -21,7 +21,7 @@ export function openNetwork(root, receive, networks = GUIDED) {
     }
     worker ??= start();
     const wasm = "wasm" in root.dataset || new URLSearchParams(location.search).has("wasm");
-    worker.postMessage({ ...request, networks, run: ++runs, wasm });
+    worker.postMessage({ networks, ...request, run: ++runs, wasm });
   }
 
   function start() {

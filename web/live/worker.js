@@ -1,4 +1,4 @@
-// Loads the networks that the first request names, and answers it. Either it draws, with a call of each
+// Loads the networks that a request names, once, and answers it. Either it draws, with a call of each
 // a step, or it draws on from a picture, or it asks the first network alone, once.
 //
 // In:  { run, wasm, networks, seed, first, cars, steps, guidance, to, way, straight }, or with
@@ -13,7 +13,7 @@ import { toPixels } from "./pixels.js";
 import { filesOf } from "./runtime.js";
 
 let latest;
-let network;
+const opened = {}; // what was loaded, by the names of its networks
 let turn = Promise.resolve();
 
 self.onmessage = ({ data: request }) => {
@@ -25,13 +25,14 @@ self.onmessage = ({ data: request }) => {
 async function answer(request) {
   const work = request.image ? askOnce : request.picture ? drawOn : draw;
   try {
-    network ??= load(request.wasm, request.networks);
+    const { networks } = request;
+    opened[networks] ??= load(request.wasm, networks);
     try {
       await work(request);
     } catch (error) {
       // A graphics card may give up at any call: then the processor draws, from the start.
-      if ((await network).backend !== "webgpu") throw error;
-      network = load(true, request.networks);
+      if ((await opened[networks]).backend !== "webgpu") throw error;
+      opened[networks] = load(true, networks);
       await work(request);
     }
   } catch (error) {
@@ -39,8 +40,8 @@ async function answer(request) {
   }
 }
 
-async function draw({ run, first: number, cars, steps, guidance, ...start }) {
-  const { networks, ort, shape, ...about } = await network;
+async function draw({ run, networks: names, first: number, cars, steps, guidance, ...start }) {
+  const { networks, ort, shape, ...about } = await opened[names];
   if (run !== latest) return;
   const started = performance.now();
   let state = startOf(start, (seed) => gaussianNoise(cars, sizeOf(shape), seed, number));
@@ -70,15 +71,15 @@ function startOf({ seed, to, way, straight, corners, right, down }, noise) {
   return way > 0 ? mix(noise(seed), noise(to), way) : noise(seed);
 }
 
-async function askOnce({ run, image, level, nextLevel }) {
-  const { networks, ort, shape, ...about } = await network;
+async function askOnce({ run, networks: names, image, level, nextLevel }) {
+  const { networks, ort, shape, ...about } = await opened[names];
   if (run !== latest) return;
   const next = await call(ort, networks.strong, image, [1, ...shape], level, nextLevel);
   tell(run, "answer", { ...about, next });
 }
 
 async function drawOn({ run, ...request }) {
-  const { networks, ort, shape, ...about } = await network;
+  const { networks, ort, shape, ...about } = await opened[request.networks];
   if (run !== latest) return;
   const started = performance.now();
   const ask = (images, n, ...question) => call(ort, networks.strong, images, [n, ...shape], ...question);

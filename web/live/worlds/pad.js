@@ -5,8 +5,8 @@ import { keepPainted, onDrag } from "../canvas.js";
 import { keepForOffline } from "../keep.js";
 import { openNetwork, showProgress, sizeOfFirstLoad } from "../network.js";
 import { drawGrid, fit } from "../pixels.js";
+import { JUMPS } from "../runtime.js";
 
-const NETWORKS = ["jumps.onnx"];
 const CARS = 9;
 const REST = 400; // milliseconds without a move, after which the picture is drawn in more steps
 const MARKUP = `
@@ -36,7 +36,7 @@ export function mount(root) {
   const [status, problem, progress] = ["live-status", "live-error", "progress"].map((name) =>
     root.querySelector(name === "progress" ? name : `.${name}`),
   );
-  const ask = openNetwork(root, receive, NETWORKS);
+  const ask = openNetwork(root, receive, JUMPS);
   let resting;
   let asked; // the request at work
   let waiting = false; // whether something moved since it was sent
@@ -49,7 +49,7 @@ export function mount(root) {
   });
   for (const input of [right, down, seed, steps]) input.addEventListener("input", move);
   start.addEventListener("click", () => draw(Number(steps.value)));
-  sizeOfFirstLoad(NETWORKS).then((sentence) => (status.textContent ||= `Press Begin. ${sentence}`));
+  sizeOfFirstLoad(JUMPS).then((sentence) => (status.textContent ||= `Press Begin. ${sentence}`));
 
   /** Draw quickly while the hand moves, and in more steps when it rests. */
   function move() {
