@@ -193,10 +193,8 @@ def train(own, size, labels, images, devices, start, teacher, weights_dir, seed,
     else:
         pictures = folders.load_folder(own, size) if own else data.load_cars()
     used = slice(whole(1, len(pictures))("--images", images or len(pictures)))
-    pictures, numbers = (
-        data.normalize(pictures[used]),
-        numbers if numbers is None else numbers[used],
-    )
+    pictures = data.normalize(pictures[used])
+    numbers = numbers if numbers is None else numbers[used]
     print(f"{len(pictures)} pictures; states and previews go to {folder.absolute()}")
     if devices:
         network = spread(network, devices)

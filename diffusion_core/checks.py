@@ -280,6 +280,26 @@ def check_images_of(model, images: np.ndarray) -> None:
         )
 
 
+def HOLE(name, value):
+    """The kind of what is drawn anew: booleans `(height, width)`, True there."""
+    hole = ARRAY(name, value)
+    if hole.dtype != bool or hole.ndim != 2:
+        raise ValueError(
+            f"{name} is {hole.dtype} of the shape {hole.shape}; expected booleans (height, width), "
+            "True where is to be drawn."
+        )
+    return hole
+
+
+def check_hole(images, hole, **_) -> None:
+    """Raise `ValueError` unless a hole is as large as the pictures that it is in."""
+    if hole.shape != images.shape[1:3]:
+        raise ValueError(
+            f"hole has the shape {hole.shape} and images have {images.shape}; expected booleans "
+            f"{images.shape[1:3]}."
+        )
+
+
 LARGEST = 4096  # wider or larger is a typing error: one such layer would fill the memory
 
 

@@ -54,26 +54,7 @@ def _from_level(level, schedule):
     return Schedule(signal=1 - levels, noise=levels)
 
 
-def HOLE(name, value):
-    """The kind of what is drawn anew: booleans `(height, width)`, True there."""
-    hole = checks.ARRAY(name, value)
-    if hole.dtype != bool or hole.ndim != 2:
-        raise ValueError(
-            f"{name} is {hole.dtype} of the shape {hole.shape}; expected booleans (height, width), "
-            "True where is to be drawn."
-        )
-    return hole
-
-
-def _check_hole(images, hole, **_):
-    if hole.shape != images.shape[1:3]:
-        raise ValueError(
-            f"hole has the shape {hole.shape} and images have {images.shape}; expected booleans "
-            f"{images.shape[1:3]}."
-        )
-
-
-@checked(_check_hole, images=IMAGES, hole=HOLE, patience=whole(1, 1000))
+@checked(checks.check_hole, images=IMAGES, hole=checks.HOLE, patience=whole(1, 1000))
 def inpainting(images: np.ndarray, hole: np.ndarray, patience: int = 1) -> Callable:
     """Return a rule, for `predict(sampler=...)`, that draws in a hole and keeps what is around it.
 

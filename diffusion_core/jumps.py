@@ -130,10 +130,11 @@ def train_jumps(
     steps = ways * ASKED // batch_size
     with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
-        walked_epoch = None
-        for epoch, _ in run.steps(steps):
-            if epoch != walked_epoch:
-                walked, walked_epoch = walk(teacher, ways, seed, first=epoch * ways), epoch
-            jumps = draw_jumps(walked, batch_size, seed, steps_done(model))
-            run.losses.append(train_on_batch(model, *jumps))
+        for epoch, places in run.epochs(steps):
+            walked = None
+            for _ in places:
+                if walked is None:  # here, so that the history counts its time
+                    walked = walk(teacher, ways, seed, first=epoch * ways)
+                jumps = draw_jumps(walked, batch_size, seed, steps_done(model))
+                run.losses.append(train_on_batch(model, *jumps))
     return run.history

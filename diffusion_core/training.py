@@ -126,8 +126,7 @@ def train(
         epochs: how many the whole run has, those before an interruption included.
         schedule, seed: `signal + noise = 1` is needed; the seed decides every draw of the run.
         weights_dir, save_minutes: where states are saved (None: nowhere), and how old one may get.
-        callback: called as `callback(epoch, averaged model, history)`, every `callback_every`
-            epochs and after the last.
+        callback: `callback(epoch, averaged model, history)`, all `callback_every` epochs and last.
 
     Returns the history, a dict of lists with one entry an epoch; `runs.run.COLUMNS` names them.
 
@@ -142,9 +141,10 @@ def train(
     steps = len(images) // batch_size
     with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
-        for epoch, place in run.steps(steps):
+        for epoch, places in run.epochs(steps):
             order = np.random.default_rng([seed, 0, epoch]).permutation(len(images))
-            batch = order[place * batch_size : (place + 1) * batch_size]
-            asked = None if shares is None else shares[batch]
-            run.losses.append(train_one(model, images[batch], schedule, seed, asked))
+            for place in places:
+                batch = order[place * batch_size : (place + 1) * batch_size]
+                asked = None if shares is None else shares[batch]
+                run.losses.append(train_one(model, images[batch], schedule, seed, asked))
     return run.history

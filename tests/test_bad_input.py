@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffusion_core as core
-from diffusion_core import checks, data, editing, guidance, jumps, samplers, schedule
+from diffusion_core import checks, data, guidance, jumps, samplers, schedule
 from diffusion_core.__main__ import _parser
 from diffusion_core.checks import DOORS, YEAR
 from diffusion_core.runs import guards
@@ -162,7 +162,7 @@ KINDS = {
         of_types("?efdgFDSUOMm") | st.sampled_from([-1, 256]).map(lambda bad: np.array([0, bad])),
     ),
     folders.FOLDER: st.none() | no_folders,
-    editing.HOLE: not_arrays | of_types("bBhHiIlLqQefdgFDSUOMm") | st.just(np.zeros((4, 8), bool)),
+    checks.HOLE: not_arrays | of_types("bBhHiIlLqQefdgFDSUOMm") | st.just(np.zeros((4, 8), bool)),
     jumps.WAYS: numbers_of_none | st.just(np.zeros((16, 2, 8, 8, 3))),
     data.FLOATS: st.one_of(
         st.none() | not_arrays | of_types("?bBhHiIlLqQFDSUOMm") | filled((2, 3), *infinite),

@@ -103,11 +103,10 @@ class Run:
             # After the callback: if that is killed, it is called again.
             self._save_if_due(now=True)
 
-    def steps(self, steps: int):
-        """Yield the epoch and the place in it of every step that is left, of so many an epoch."""
+    def epochs(self, steps: int):
+        """Yield each epoch that is left, of so many steps, and the places in it that are left."""
         for epoch in self.resume(steps):
-            for place in self.places():
-                yield epoch, place
+            yield epoch, self.places()
             self.end_epoch()
             if self._callback and (epoch % self._callback_every == 0 or epoch == self._epochs):
                 self.show(self._callback)
