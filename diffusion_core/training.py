@@ -126,7 +126,7 @@ def train(
         epochs: how many the whole run has, those before an interruption included.
         schedule, seed: `signal + noise = 1` is needed; the seed decides every draw of the run.
         weights_dir, save_minutes: where states are saved (None: nowhere), and how old one may get.
-        callback: `callback(epoch, averaged model, history)`, all `callback_every` epochs and last.
+        callback: `callback(epoch, averaged model, history)` every `callback_every` epochs and last.
 
     Returns the history, a dict of lists with one entry an epoch; `runs.run.COLUMNS` names them.
 
