@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Brings Node where it is missing; anything that can run 'npm ci' will do.
 NODE := web/node.txt
+# A file of tests stays in one process, which keeps what its tests share.
+TWO_AT_A_TIME := -n 2 --dist loadfile
 INSTALL := $(BIN)/python -m pip install -q --only-binary :all: --require-hashes -r
 # Names of folders are text: make must not run what they say.
 override export CIFAR10_DIR := $(value CIFAR10_DIR)
@@ -26,9 +28,9 @@ test: override export CIFAR10_DIR := $(if $(filter-out stand-in /%,$(firstword $
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest --ignore=tests/site
+	$(BIN)/pytest $(TWO_AT_A_TIME) --ignore=tests/site
 	@$(MAKE) --no-print-directory -j2 _build/html/index.html
-	$(BIN)/pytest tests/site
+	$(BIN)/pytest $(TWO_AT_A_TIME) tests/site
 
 serve:
 	@echo "http://127.0.0.1:8000 (stop with Ctrl-C)"
