@@ -43,9 +43,22 @@ NOTE = (
     "This is a recorded run; scroll it sideways. The live version needs JavaScript, and a page "
     "that comes from a web server rather than from a file: <code>make serve</code> is enough."
 )
-# The attribute of a box, its script, which recorded pictures it comes with, how wide, and of what.
+# What a box has, its script, which recorded pictures it comes with, how wide, and of what.
 BOXES = (
-    ("data-live-generator", "generator.js", "draw-", 294, "Nine pictures turn from noise to cars"),
+    (
+        "data-live-generator=''",
+        "generator.js",
+        "draw-",
+        294,
+        "Noise turns into nine cars",
+    ),
+    (
+        "data-live-generator=jumps",
+        "generator.js",
+        "jumps-",
+        294,
+        "Noise turns into nine cars in jumps",
+    ),
     ("data-live-forward", "forward.js", "noise-", 160, "One drawn car turns into noise"),
 )
 WORLD_NOTE = (

@@ -7,9 +7,10 @@ strong.onnx, weak.onnx by which it is guided, and jumps.onnx of chapter 10 take 
 give `next_image`; ten.onnx of the easel takes `class_shares` float32 (n, 11) too. Large weights are
 stored as float16, as they are shipped, and cast to float32 when the file is loaded. Exits with a
 sentence where one does not answer as Keras does. recorded/ holds draw-00.png to draw-16.png (nine
-guided cars of seed 0, from noise to finished), noise-00.png to noise-08.png (the first of them on
-its way back), cars.png (24 finished cars side by side), captions.json, skips.png and skips.json
-(what the U answers without its skip connections).
+guided cars of seed 0, from noise to finished), jumps-00.png to jumps-04.png (by the network that
+jumps), noise-00.png to noise-08.png (the first guided car on its way back), cars.png (24 guided
+cars side by side), captions.json, skips.png and skips.json (what the U answers without its skip
+connections).
 """
 
 import json
@@ -57,7 +58,7 @@ def main(folder: Path) -> None:
         if len(content) > LARGEST_FILE:
             sys.exit(f"The exported network has more than {LARGEST_FILE:,} bytes.")
         write_atomically(folder / name, content)
-    cars = record(core.guided(strong, weak), folder / "recorded")
+    cars = record(core.guided(strong, weak), networks["jumps.onnx"], folder / "recorded")
     record_skips(strong, cars[:2], folder / "recorded")
 
 
@@ -125,19 +126,24 @@ def _halve_weights(graph):
             graph.node.insert(0, cast)
 
 
-def record(model: keras.Model, folder: Path) -> np.ndarray:
-    """Write the pictures of a run, and then their captions; return six of its cars."""
+def record(model: keras.Model, jumps: keras.Model, folder: Path) -> np.ndarray:
+    """Write the pictures of two runs, and then their captions; return cars of the first."""
     captions = {}
 
     def write(name, picture, caption):
         write_atomically(folder / name, png_bytes(picture))
         captions[name] = caption
 
-    states = core.predict_step(model, n=24, seed=0)
-    for step, (state, level) in enumerate(zip(states, core.linear_schedule().noise, strict=True)):
-        caption = f"Step {step} of 16: noise level {level:.2f}"
-        write(f"draw-{step:02d}.png", image_grid(state[:9]), caption)
+    def draw(name, network, steps):
+        schedule = core.linear_schedule(steps)
+        states = core.predict_step(network, 24, schedule, seed=0)
+        for step, (state, level) in enumerate(zip(states, schedule.noise, strict=True)):
+            caption = f"Step {step} of {steps}: noise level {level:.2f}"
+            write(f"{name}-{step:02d}.png", image_grid(state[:9]), caption)
+        return states
 
+    draw("jumps", jumps, 4)
+    states = draw("draw", model, 16)
     cars = core.denormalize(states[-1])
     write_atomically(folder / "cars.png", png_bytes(np.concatenate(cars, axis=1)))
     clean = core.normalize(cars[0])

@@ -57,7 +57,7 @@ def screenshots(open_page: Callable, home: str, folder: Path) -> None:
         name = f"{file.stem}-{view}-{scheme}.png"
         page.screenshot(path=folder / name, full_page=True, clip=clip)
         page.context.close()
-    page = open_page("index.html")
+    page = open_page("06-sampling.html")
     box = page.locator("[data-live-generator]")
     box.get_by_role("button", name="Draw", exact=True).click()
     page.locator("[data-live-generator][data-state=done]").wait_for()

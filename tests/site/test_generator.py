@@ -19,7 +19,7 @@ from diffusion_core import (
 from diffusion_core.page import figures
 from diffusion_core.sources.pretrained import GUIDE
 
-PAGE = "index.html?wasm"
+PAGE = "06-sampling.html?wasm"
 DOWNLOADS = (".wasm", ".onnx")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 # Its calls leave the worker free to hear, as those on a graphics card do, and bear no company.
@@ -206,22 +206,36 @@ def test_guidance_is_drawn_as_the_slider_says(live, python):
     live.fill(guidance=3)
 
 
-def test_the_network_that_jumps_draws_in_four_steps_and_gives_way_again(live, no_xla):
+def test_the_start_page_draws_in_four_jumps_and_fetches_the_other_network_when_asked(
+    open_page, no_xla, python
+):
     with no_xla():
-        states = predict_step(load_pretrained("jumps"), 2, linear_schedule(4), seed=4)
-    live.unfold("More")
-    live.draw(seed=4, cars=2, steps=1, guidance=3)
-    live.box.get_by_label("By the network of chapter 10").check()
-    live.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+        jumps = load_pretrained("jumps")
+        recorded, states = (
+            predict_step(jumps, n, linear_schedule(4), seed=seed) for n, seed in ((9, 0), (2, 4))
+        )
+    page = open_page("index.html?wasm")
+    start = Generator(page)
+    for step in (0, 2, 4):
+        with new_picture(start.box):
+            start.slider.fill(str(step))
+        difference = start.pixels()[..., :3].astype(int) - figures.image_grid(recorded[step])
+        assert np.abs(difference).max() <= 2
+    start.draw(seed=4, cars=2)
+    assert "Done: 2 cars from seed 4 in 4 steps, by the network that jumps," in start.status()
     for step in (0, 1, 4):
-        assert_same_picture(live.step(step), states[step])
-    live.box.get_by_label("By the network of chapter 10").uncheck()
-    live.says("Done: 2 cars from seed 4 in 16 steps, guidance 3,")
-    live.follow("#draw-seed-4-cars-2-steps-4-jumps")
-    live.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
-    assert_same_picture(live.pixels(), states[4])
-    live.follow("#draw-seed-4-cars-1-steps-1-guidance-3")
-    live.says("Done: 1 car from seed 4 in 1 step, guidance 3,")
+        assert_same_picture(start.step(step), states[step])
+    fetched = {url.rsplit("/", 1)[1] for url in page.requested if url.endswith(".onnx")}
+    assert fetched == {"jumps.onnx"}
+    start.unfold("More")
+    start.box.get_by_label("By the network of chapter 10").uncheck()
+    start.says("Done: 2 cars from seed 4 in 16 steps, guidance 3,")
+    assert_same_picture(start.pixels(), python(2, seed=4)[-1])
+    start.follow("#draw-seed-4-cars-2-steps-4-jumps")
+    start.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+    start.follow("#draw-seed-4-cars-1-steps-1-guidance-3")
+    start.says("Done: 1 car from seed 4 in 1 step, guidance 3,")
+    assert page.complaints == []
 
 
 def test_another_seed_after_a_walk_draws_another_picture(live):
@@ -412,7 +426,7 @@ def test_a_run_that_fails_half_way_says_what_stays(generator):
 
 
 def test_when_a_graphics_card_gives_up_half_way_the_processor_draws(open_page):
-    page = open_page("index.html")
+    page = open_page("06-sampling.html")
     fake_runtime(page, failing_call=6, script="ort.jspi.min.mjs")
 
     def add_card(route):

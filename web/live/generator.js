@@ -1,4 +1,5 @@
-// The live generator: every `<div data-live-generator>` becomes a box that draws cars.
+// The live generator: every `<div data-live-generator>` becomes a box that draws cars, by the guided
+// network, or with the value "jumps" by that of chapter 10, until the reader asks for the other.
 //
 // The box holds a recorded run when the page comes (see tools/finish_site.py). It stays in use until
 // the reader draws, and comes back when the browser cannot.
@@ -11,8 +12,8 @@ import { openNetwork, showProgress, sizeOfFirstLoad } from "./network.js";
 const LIMITS = { seed: 2 ** 32 - 1, first: 2 ** 32 - 26, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
 // What a link leaves out; one without guidance was made for the network alone.
 const USUAL = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 1, to: 2, way: 0 };
-const RECORDED = { seed: 0, first: 0, cars: 9, steps: 16, guidance: 3, to: 2, way: 0, straight: false, jumps: false };
 const FEW = 4; // steps of the network that jumps
+const START = { seed: 0, first: 0, cars: 9, steps: USUAL.steps, guidance: 3, to: 2, way: 0, straight: false, jumps: false };
 const ENLARGED = 8; // pixels of a saved picture for each that was drawn
 
 // A run: its state, the clean guess under it, and its name where two stand side by side.
@@ -74,7 +75,8 @@ const INTRODUCTION =
 for (const root of document.querySelectorAll("[data-live-generator]")) mount(root);
 
 function mount(root) {
-  let shown = { request: RECORDED, frames: recordedFrames(root), recorded: true };
+  const jumping = root.dataset.liveGenerator === "jumps" && { jumps: true, steps: FEW, guidance: 1 };
+  let shown = { request: { ...START, ...jumping }, frames: recordedFrames(root), recorded: true };
   let kept; // another run, shown beside it
   let running; // the request that is being drawn
   let following = true; // whether the picture follows the run, or stays where the reader put it
@@ -87,8 +89,10 @@ function mount(root) {
   const [strength, share] = [".live-guidance", ".live-share"].map(find);
   const [status, problem, progress, walk] = [".live-status", ".live-error", "progress", ".live-walk"].map(find);
   const ask = openNetwork(root, receive);
+  jumps.checked = shown.request.jumps;
+  steps.value = shown.request.steps;
   status.textContent = INTRODUCTION;
-  sizeOfFirstLoad().then((sentence) => {
+  sizeOfFirstLoad(networksOf(shown.request)).then((sentence) => {
     if (root.dataset.state === "idle") status.textContent = `${INTRODUCTION} ${sentence}`;
   });
   setState("idle");
@@ -143,7 +147,7 @@ function mount(root) {
     following = true;
     status.textContent = `Drawing ${describe(request)}.`;
     setState("waiting");
-    ask({ ...request, networks: request.jumps ? JUMPS : GUIDED });
+    ask({ ...request, networks: networksOf(request) });
   }
 
   /** Return the request that the controls hold. */
@@ -329,6 +333,10 @@ function recordedFrames(root) {
       },
     };
   });
+}
+
+function networksOf({ jumps }) {
+  return jumps ? JUMPS : GUIDED;
 }
 
 function describe({ seed, first, cars, steps, guidance, to, way, straight, jumps }) {
