@@ -2,8 +2,9 @@
 
     python bench/built_site.py      # after `make book`; only on a quiet machine worth keeping
 
-`browser` times the generator, `easel` the answers of chapter 12, each into the file in results/ of
-that name. By WebAssembly with one thread, once it is loaded: the median of the rounds.
+`browser` times the generator, on the start page and in chapter 6, `pad` the nine cars of chapter 10
+under a moving hand, `easel` the answers of chapter 12, each into the file in results/ of that name.
+By WebAssembly with one thread, once it is loaded: the median of the rounds.
 """
 
 import statistics
@@ -30,24 +31,60 @@ PRESS = """box => new Promise((resolve, reject) => {
     box.querySelector("form").requestSubmit();
 })"""
 
+# Only tasks of 50 milliseconds and more are told.
+WATCH = """() => {
+    window.longest = [];
+    new PerformanceObserver((list) => longest.push(...list.getEntries().map((e) => e.duration)))
+        .observe({ type: "longtask" });
+}"""
+
 
 def browser(arguments) -> None:
     """Draw twice on a new page for each round; the second time counts."""
-    times = []
+    rows = []
+    with serve() as server, launch() as chromium:
+        for name in ("index.html", "06-sampling.html"):
+            times = []
+            for _ in range(ROUNDS):
+                page, fetched = chromium.new_page(), []
+                page.on("request", lambda request, fetched=fetched: fetched.append(request.url))
+                page.goto(f"{server.url}{name}?wasm", wait_until="domcontentloaded")
+                for seed in ("1", "2"):
+                    page.locator(f"{BOX} [name=seed]").fill(seed)
+                    milliseconds = page.locator(BOX).evaluate(PRESS)
+                times.append(milliseconds / 1000)
+                what = page.locator(f"{BOX} .live-status").inner_text().split(": ")[1]
+                sizes = page.request.get(f"{server.url}live/files.json").json()["bytes"]
+                page.close()
+            urls = {url.partition("/live/")[2] for url in fetched}
+            row = {"page": name, "what": what.rsplit(", in ", 1)[0]}
+            row["seconds"] = round(statistics.median(times), 2)
+            rows.append(row | {"bytes of the box": sum(sizes.get(url, 0) for url in urls)})
+    about = {"browser": f"WebAssembly, one thread, Chromium {chromium.version}"}
+    write_results("browser", rows, arguments.results, **about)
+
+
+def pad(arguments) -> None:
+    """Move over the pad for five seconds; count the redraws, and time the page's longest task."""
+    rates, tasks = [], []
     with serve() as server, launch() as chromium:
         for _ in range(ROUNDS):
             page = chromium.new_page()
-            page.goto(f"{server.url}index.html?wasm", wait_until="domcontentloaded")
-            page.locator(f"{BOX} [name=cars]").fill("16")
-            for seed in ("1", "2"):
-                page.locator(f"{BOX} [name=seed]").fill(seed)
-                milliseconds = page.locator(BOX).evaluate(PRESS)
-            times.append(milliseconds / 1000)
+            page.goto(f"{server.url}10-jumps.html?wasm", wait_until="domcontentloaded")
+            box = page.locator("[data-live-world=pad]")
+            box.get_by_role("button", name="Begin").click()
+            box.get_by_text("in 4 steps").wait_for()
+            page.evaluate(WATCH)
+            rates.append(answers_while_moving(page, box, box.locator("canvas").nth(1)))
+            tasks.append(page.evaluate("Math.max(0, ...longest)"))
             page.close()
-        what = "16 cars in 16 steps, later run, WebAssembly, one thread, Chromium "
-        what += chromium.version
-    row = {"what": what, "seconds": round(statistics.median(times), 2)}
-    write_results("browser", [row], arguments.results)
+    row = {
+        "what": "nine cars in two steps, redrawn while the hand moves",
+        "redraws a second": round(statistics.median(rates), 1),
+        "milliseconds of the longest task": round(max(tasks)),
+        "browser": f"WebAssembly, one thread, Chromium {chromium.version}",
+    }
+    write_results("pad", [row], arguments.results)
 
 
 def easel(arguments) -> None:
@@ -60,15 +97,7 @@ def easel(arguments) -> None:
             sheet = page.locator(f"{EASEL} canvas").first
             sheet.click()
             page.locator(f"{EASEL}[data-steps='16']").wait_for()
-            left, top = (sheet.bounding_box()[name] for name in ("x", "y"))
-            before, start = answers(page), time.perf_counter()
-            page.mouse.move(left, top)
-            page.mouse.down()
-            while (passed := time.perf_counter() - start) < 5:
-                page.mouse.move(left + 40 * passed, top + 100 + 90 * (passed % 1))
-                page.wait_for_timeout(10)
-            rates[4].append((answers(page) - before) / passed)
-            page.mouse.up()
+            rates[4].append(answers_while_moving(page, page.locator(EASEL), sheet))
             page.locator(f"{EASEL}[data-steps='4']").wait_for()
             page.locator(f"{EASEL}[data-steps='16']").wait_for()
             milliseconds = page.locator(EASEL).get_attribute("data-milliseconds")
@@ -82,10 +111,21 @@ def easel(arguments) -> None:
     write_results("easel", rows, arguments.results, **about)
 
 
-def answers(page) -> int:
-    """Return how often the easel has answered."""
-    return int(page.locator(EASEL).get_attribute("data-drawn"))
+def answers_while_moving(page, box, canvas) -> float:
+    """Draw a line on a canvas for five seconds; return how often a second the box answers."""
+    canvas.scroll_into_view_if_needed()
+    place = canvas.bounding_box()
+    before, start = int(box.get_attribute("data-drawn")), time.perf_counter()
+    page.mouse.move(place["x"] + 1, place["y"] + 1)
+    page.mouse.down()
+    while (passed := time.perf_counter() - start) < 5:
+        across, down = passed / 5, 0.2 + 0.6 * (passed % 1)
+        page.mouse.move(place["x"] + place["width"] * across, place["y"] + place["height"] * down)
+        page.wait_for_timeout(10)
+    drawn = int(box.get_attribute("data-drawn")) - before
+    page.mouse.up()
+    return drawn / passed
 
 
 if __name__ == "__main__":
-    run_benches([browser, easel], __doc__)
+    run_benches([browser, pad, easel], __doc__)

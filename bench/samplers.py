@@ -1,32 +1,34 @@
-"""What a rule and the places of its steps buy: the two curves of chapter 9, on training cars.
+"""What a rule and the places of its steps buy: the curves and levels of chapter 9.
 
-    python bench/samplers.py [--pictures 500] [--guidance 1 3]
-    python bench/samplers.py --pictures 60 --most 4 --results /tmp/try    # does it work?
+    python bench/samplers.py samplers [--pictures 500]
+    python bench/samplers.py levels --pictures 5000
+    python bench/samplers.py samplers --pictures 60 --most 4 --results /tmp/try    # does it work?
 
-`curves` draws the same noises by every rule with 1 to 128 calls of the network, and measures two
+`samplers` draws the same noises by every rule with 1 to 128 calls of the network, and measures two
 things: the distance of the pictures to those of 128 steps of Heun's rule from the same noise (the
-network's own fine solution), and the Fréchet distance to the 5,000 training cars. `levels` draws
-with 4, 8 and 16 calls on unevenly spaced levels. Rows go to results/samplers.json, one for each
-setting; those of this network that are already there are left out.
+network's own fine solution), and the Fréchet distance to the 5,000 training cars. It also draws
+with 4, 8 and 16 calls on unevenly spaced levels. `levels` judges those that came nearest once, on
+held-out cars and from other noises, beside even levels. Rows go to the file in results/ of that
+name, one for each setting; those of this network that are already there are left out.
 """
 
-from functools import cache
-from itertools import product
+from functools import partial
 
 import numpy as np
-from recording import add_rows, read_arguments
+from recording import add_rows, read_results, run_benches
 
 import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
 from diffusion_core.sources.features import classifier_features
 from diffusion_core.sources.measures import paired_difference
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import weights_digest
 
 TWICE = ("heun", "churn")  # two calls a step, and one in the last
 RULES = ("euler", "heun", "dpm_solver", "ancestral", "churn")
 SHIFTS = (0.25, 0.35, 0.5, 0.7, 1.4, 2, 2.8, 4)
+CALLS = (4, 8, 16)  # with which uneven levels are tried
 CURVES = [(rule, 2**k, 1) for k in range(8) for rule in RULES]
-LEVELS = [("euler", calls, k) for calls in (4, 8, 16) for k in SHIFTS]
+LEVELS = [("euler", calls, k) for calls in CALLS for k in SHIFTS]
 
 
 def shifted(steps, shift):
@@ -39,25 +41,26 @@ def shifted(steps, shift):
     return core.Schedule(signal=1 - noise, noise=noise)
 
 
-def main() -> None:
-    guidance = {"type": float, "nargs": "+", "default": [1.0]}
-    arguments = read_arguments(__doc__, pictures=500, guidance=guidance, most=128)
-    strong, weak = core.load_pretrained(), core.load_pretrained(GUIDE)
-    cars, noise = classifier_features(core.load_cars()), core.gaussian_noise(arguments.pictures)
+def draw(rule, steps, shift, noise):
+    """Draw with "small" from these noises."""
+    schedule = shifted(steps, shift)
+    return core.predict(core.load_pretrained(), schedule=schedule, noise=noise, sampler=rule)
 
-    def draw(guidance, rule, steps, shift=1.0):
-        model = core.guided(strong, weak, guidance)
-        return core.predict(model, schedule=shifted(steps, shift), noise=noise, sampler=rule)
 
-    @cache  # for the rows of one guidance
-    def fine_and_usual(guidance):
-        usual = classifier_features(core.denormalize(draw(guidance, "euler", 16)))
-        return draw(guidance, "heun", 128), usual
+def seen(images):
+    """Return the features of drawn pictures."""
+    return classifier_features(core.denormalize(images))
+
+
+def samplers(arguments) -> None:
+    """Measure each rule, and Euler's on uneven levels, against the training cars."""
+    of_noise = partial(draw, noise=core.gaussian_noise(arguments.pictures))
+    cars = classifier_features(core.load_cars())
+    fine, usual = of_noise("heun", 128, 1), seen(of_noise("euler", 16, 1))
 
     def measure(about):
-        images = draw(*(about[name] for name in ("guidance", "rule", "steps", "shift")))
-        features = classifier_features(core.denormalize(images))
-        fine, usual = fine_and_usual(about["guidance"])
+        images = of_noise(about["rule"], about["steps"], about["shift"])
+        features = seen(images)
         further, *interval = paired_difference(frechet_distance, features, usual, cars)
         return {
             "to the fine solution": float(np.abs(images - fine).mean()),
@@ -67,15 +70,41 @@ def main() -> None:
         }
 
     settings = []
-    for guidance, (rule, calls, shift) in product(arguments.guidance, [*CURVES, *LEVELS]):
+    for rule, calls, shift in [*CURVES, *LEVELS]:
         # Of the rules that ask twice, 2 k - 1 calls come nearest from below.
         steps = max(1, calls // 2) if rule in TWICE else calls
         about = {"rule": rule, "calls": 2 * steps - 1 if rule in TWICE else steps, "steps": steps}
-        about |= {"shift": shift, "guidance": guidance, "pictures": arguments.pictures, "seed": 0}
+        about |= {"shift": shift, "pictures": arguments.pictures, "seed": 0}
         if about["calls"] <= arguments.most:
             settings.append(about)
-    add_rows("samplers", settings, measure, arguments.results, network=weights_digest(strong))
+    network = weights_digest(core.load_pretrained())
+    add_rows("samplers", settings, measure, arguments.results, network=network)
+
+
+def levels(arguments) -> None:
+    """Judge the levels that the training cars chose for each number of calls."""
+    of_noise = partial(draw, noise=core.gaussian_noise(arguments.pictures, seed=1))
+    cars, tried = classifier_features(core.load_cars("test")), read_results("samplers")["rows"]
+
+    def measure(about):
+        even, chosen = (seen(of_noise("euler", about["calls"], k)) for k in (1, about["shift"]))
+        further, *interval = paired_difference(frechet_distance, chosen, even, cars)
+        return {
+            "even levels": frechet_distance(even, cars),
+            "chosen levels": frechet_distance(chosen, cars),
+            "further": further,
+            "interval": interval,
+        }
+
+    settings = []
+    for calls in CALLS:
+        rows = [row for row in tried if (row["rule"], row["calls"]) == ("euler", calls)]
+        shift = min(rows, key=lambda row: row["frechet distance"])["shift"]
+        about = {"calls": calls, "shift": shift, "pictures": arguments.pictures, "seed": 1}
+        settings.append(about)
+    network = weights_digest(core.load_pretrained())
+    add_rows("levels", settings, measure, arguments.results, network=network)
 
 
 if __name__ == "__main__":
-    main()
+    run_benches([samplers, levels], __doc__, pictures=500, most=128)
