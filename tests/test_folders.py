@@ -137,6 +137,17 @@ def test_a_file_that_is_too_large_for_a_picture_is_not_read(folder):
         load_folder(folder)
 
 
+@pytest.mark.parametrize("repeated", [b"\xff", b"\xff\xfe\0\3 ", None])
+def test_what_would_be_read_for_hours_is_left_out_and_named(folder, repeated):
+    """Padding, notes, or scans without end, of a picture that is read without them."""
+    Image.new("RGB", (8, 8)).save(folder / "camera.jpg", progressive=True)
+    start, *scans = (content := (folder / "camera.jpg").read_bytes()).split(b"\xff\xda")
+    content = content[:2] + 2**18 * repeated + content[2:] if repeated else None
+    (folder / "endless.jpg").write_bytes(content or b"\xff\xda".join([start, *2**8 * scans]))
+    with pytest.warns(UserWarning, match=r"^1 files are no pictures.*: endless\.jpg\.$"):
+        assert len(load_folder(folder)) == 1
+
+
 def test_a_large_picture_keeps_its_parts(folder):
     """One that is made smaller in strips shows in every place what one of few pixels shows."""
     colours = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -1,7 +1,9 @@
 """Pictures of one's own: a folder of them, as people have it, for the network."""
 
+import io
 import math
 import os
+import re
 import warnings
 
 import numpy as np
@@ -15,6 +17,10 @@ from diffusion_core.sources.cifar10 import sort
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # More than most cameras have; each takes four bytes while it is read, of a WebP sixteen.
 MOST_PIXELS, MOST_OF_WEBP, LONGEST_SIDE = 2**26, 2**24, 2**16
+# Padding is read byte by byte, and each scan of a JPEG, of which a camera makes ten, takes as long
+# as all pixels.
+MOST_READS, MOST_SCANS = 2**18, 2**7
+SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")
 ORIENTATION, TILE_WIDTH, TILE_LENGTH = 0x0112, 0x0142, 0x0143  # tags of EXIF and TIFF
 
 
@@ -55,11 +61,25 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
     return sort(np.stack(pictures))
 
 
-def _read(file, size):
-    if file.stat().st_size > 4 * MOST_PIXELS:
+class _File(io.BufferedReader):
+    """A file that ends the reading of what would take minutes or hours."""
+
+    work = 0
+
+    def read(self, size=-1):
+        content = super().read(size)
+        self.work += 1 + MOST_READS // MOST_SCANS * len(SCAN.findall(content))
+        if self.work > MOST_READS:
+            raise ValueError("the file has too many parts")
+        return content
+
+
+def _read(path, size):
+    if path.stat().st_size > 4 * MOST_PIXELS:
         raise ValueError("the file is too large")
     with (
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+        _File(io.FileIO(path)) as file,
         Image.open(file, formats=FORMATS) as picture,
     ):
         # A TIFF comes in tiles, and each may be larger than the picture.
