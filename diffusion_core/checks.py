@@ -314,7 +314,8 @@ def check_network_sizes(image_shape, widths, blocks, **_) -> None:
         )
     check_image_shape(image_shape, len(widths))
     kernels = 36 * blocks * sum(width**2 for width in widths)
-    check_size(f"widths are {short_repr(widths)} and blocks {blocks}", kernels)
+    # While it learns, weights, averages and two slots of the optimizer are kept.
+    check_size(f"widths are {short_repr(widths)} and blocks {blocks}", 4 * kernels)
 
 
 def check_image_shape(image_shape, halvings: int) -> None:

@@ -375,10 +375,15 @@ def larger(path, tensors, settings):
         ({"weights/more": (2**31,)}, {"widths": [2**12]}),
         ({"weights/more": (2**31,)}, {"widths": [4, "8"]}),
         ({"weights/more": (2**31,)}, {"blocks": None}),
+        (
+            {f"weights/middle_{n}_conv_{k}/kernel": (3, 3, 3000, 3000) for n in "12" for k in "12"}
+            | {"weights/more": (2**29,)},
+            {"widths": [3000]},
+        ),
     ],
 )
 def test_what_does_not_belong_to_the_network_is_not_read(tiny, tmp_path, most_memory, more, change):
-    path, network = tmp_path / "state-000001-000000001.safetensors", tiny()
+    path, network = tmp_path / "state-000001-000000001.safetensors", tiny(widths=(4,))
     tensors = {f"weights/{v.path}": tuple(v.shape) for v in network.weights} | more
     larger(path, tensors, network.settings | change)
 

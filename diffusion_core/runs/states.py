@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.checks import short_repr
+from diffusion_core.checks import MOST_NUMBERS, short_repr
 from diffusion_core.runs.files import DRIVE, read_file, write_atomically
 from diffusion_core.runs.optimizer import averages, steps_done
 
@@ -70,8 +70,8 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
             raise ValueError("it is longer or shorter than it says")
         if length > START:
             shapes = {key: tuple(part["shape"]) for key, part in header.items()}
-            if length > 32 * _most_numbers(about["settings"], shapes):
-                raise ValueError("it is larger than the network that it speaks of")
+            if length > min(32 * _most_numbers(about["settings"], shapes), 6 * MOST_NUMBERS):
+                raise ValueError("it is larger than the network that it speaks of, or than any")
         content = content if len(content) < START else read_file(path)
         if not isinstance(about.get("configuration", {}), dict):
             raise ValueError("its configuration is none")
