@@ -14,7 +14,7 @@ from diffusion_core.runs.devices import predict_on_batch
 from diffusion_core.samplers import SAMPLER, euler
 from diffusion_core.schedule import ARTICLE, LINEAR, Schedule
 
-BATCH_SIZE = 100
+BATCH_SIZE, MOST_IN_BATCH = 100, 2**24  # pictures, and numbers in them
 
 
 def _check_start(model, n, schedule, noise, **_):
@@ -122,7 +122,7 @@ def _starts(model, n, seed, noise):
     """
     image_shape = model.input_shape[0][1:]
     n = n if noise is None else len(noise)
-    size = min(n, BATCH_SIZE)
+    size = max(1, min(n, BATCH_SIZE, MOST_IN_BATCH // math.prod(image_shape)))
     for first in range(0, n, size):
         fresh = partial(gaussian_noise, size, image_shape, seed, first)
         if noise is None:

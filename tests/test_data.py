@@ -186,6 +186,7 @@ BROKEN = {
     "a large memo": (b"\x80\x02Nr\xff\xff\xff\x0f.", NO_BATCH),
     "undelivered": (b"cnumpy\nndarray\n(((I1125899906842624\ntltR.", NO_BATCH),
     "a deep key": (b"}(" + b"(" * 300_000 + b"t" * 300_000 + b"Nu.", NO_BATCH),
+    "a long text": (b"S" + b"x" * 10**6 + b"\n", r"string quotes .*x…\.$"),
     "many instructions": (b"N0" * 60_000 + changed(), NO_BATCH),
 }
 

@@ -363,6 +363,9 @@ def test_the_way_of_drawing_belongs_to_the_run(run, folder):
     # States of before this entry go on; a loss may be spelled in any way.
     rewrite(folder, lambda about: about["configuration"].pop("draw_rule"))
     assert run(loss="mae") == history
+    rewrite(folder, lambda about: about["configuration"].update({"\033" + "x" * 10**6: 1}))
+    with pytest.raises(ValueError, match=r"another run: \?x{299}… is None and was 1"):
+        run()
     rewrite(folder, lambda about: about.pop("configuration"))
     with pytest.raises(ValueError, match="does not say of which run it is"):
         run()

@@ -114,6 +114,10 @@ def test_the_last_batch_is_as_large_as_the_others(network, asked, monkeypatch):
     monkeypatch.setattr(sampling, "BATCH_SIZE", 3)
     assert predict(network, 7, linear_schedule(2)).shape == (7, 8, 8, 3)
     assert [question[0] for question in asked] == [3] * 6
+    monkeypatch.setattr(sampling, "MOST_IN_BATCH", 2 * 8 * 8 * 3)  # large pictures are few
+    predict(network, 2, linear_schedule(1))
+    predict(network, 9, linear_schedule(1))
+    assert [question[0] for question in asked[6:]] == [2] * 6
 
 
 def test_predict_keeps_the_last_states_only(network, monkeypatch):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from diffusion_core import checks
-from diffusion_core.checks import number, short_repr, whole
+from diffusion_core.checks import brief, number, short_repr, whole
 from diffusion_core.runs import states
 from diffusion_core.runs.devices import check_shares, device_names
 from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
@@ -222,14 +222,14 @@ def check_state(path, about, wanted, epochs):
         )
     # What older versions did not write down yet is taken for what it is now.
     differing = [
-        f"{name} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
+        f"{brief(name)} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
         for name in {**saved, **wanted}
         if wanted.get(name) != saved.get(name, wanted.get(name))
     ]
     if differing:
         raise ValueError(
-            f"{path} belongs to another run: {'; '.join(differing)}. Give what it was to go on, or "
-            "another weights_dir to start anew."
+            f"{path} belongs to another run: {brief('; '.join(differing), 1000)}. Give "
+            "what it was to go on, or another weights_dir to start anew."
         )
     try:
         name, was = states.name_of(about), {**about["versions"]}
@@ -253,11 +253,13 @@ def check_state(path, about, wanted, epochs):
         )
     if about.get("epochs", epochs) != epochs:
         warnings.warn(
-            f"the run was planned for {about['epochs']} epochs and has now {epochs}: the learning "
-            "rate jumps to where it would be in a run of that length.",
+            f"the run was planned for {short_repr(about['epochs'])} epochs and has now {epochs}: "
+            "the learning rate jumps to where it would be in a run of that length.",
             stacklevel=5,
         )
-    changed = [f"{k} {v} (was {was.get(k)})" for k, v in versions().items() if v != was.get(k)]
+    changed = [
+        f"{k} {v} (was {brief(was.get(k))})" for k, v in versions().items() if v != was.get(k)
+    ]
     if changed:
         warnings.warn(
             f"{path} was written with other versions: now {', '.join(changed)}. Training goes on, "

@@ -24,13 +24,14 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.checks import MOST_NUMBERS, short_repr
+from diffusion_core.checks import MOST_NUMBERS, brief, short_repr
 from diffusion_core.runs.files import DRIVE, read_file, write_atomically
 from diffusion_core.runs.optimizer import averages, steps_done
 
 FORMAT = 2
 KEEP = 3
-START = 2**25  # of larger files, so much is read first, to see whether the rest belongs there
+START = 2**24  # of larger files, so much is read first, to see whether the rest belongs there
+MOST_PARTS = 2**18  # lists and mappings of a header: each takes more memory than its two letters
 _BLANK = b"0" * 64
 # What a damaged or hostile file leads to: it may be no text, or text of any form.
 _NO_STATE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
@@ -63,6 +64,8 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         content = read_file(path, START)
         length = 8 + int.from_bytes(content[:8], "little")
+        if content.count(b"[", 0, length) + content.count(b"{", 0, length) > MOST_PARTS:
+            raise ValueError("its header has too many parts")
         header = json.loads(content[8:length])
         about = json.loads(header.pop("__metadata__")["about"])
         length += max((part["data_offsets"][1] for part in header.values()), default=0)
@@ -82,10 +85,10 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         later = about["format"] > FORMAT
         tensors = {} if later else safetensors.numpy.load(content)
     except (FileNotFoundError, IsADirectoryError, *_NO_STATE) as error:
-        raise DamagedError(f"{path} is not a whole saved state: {error}.") from error
+        raise DamagedError(f"{path} is not a whole saved state: {brief(error)}.") from error
     if later:
         raise ValueError(
-            f"{path} has format {about['format']}; this version reads {FORMAT}. Update "
+            f"{path} has format {short_repr(about['format'])}; this version reads {FORMAT}. Update "
             "diffusion_core."
         )
     return tensors, about
@@ -102,7 +105,7 @@ def build(make, path: Path, tensors: dict[str, np.ndarray], about: dict) -> kera
     except _NO_STATE as error:
         settings = short_repr(about.get("settings"))
         raise ValueError(
-            f"{path} holds no network of make_model({settings}); expected one: {error}"
+            f"{path} holds no network of make_model({settings}); expected one: {brief(error)}"
         ) from None
 
 
@@ -197,7 +200,7 @@ def find_newest(weights_dir: str | Path) -> tuple[Path, dict[str, np.ndarray], d
     found = [*folder.glob("*.safetensors"), *folder.glob("*/state-*.safetensors")]
     if others := [p for p in found if not re.match(r"\.|epoch-|damaged-", p.name)]:
         raise ValueError(
-            f"{folder} holds {others[0].relative_to(folder)}, and nothing named "
+            f"{folder} holds {brief(others[0].relative_to(folder))}, and nothing named "
             "state-EPOCHS-STEP.safetensors; expected states of one run. Give that file its old "
             "name, or the folder in which it lies, or another weights_dir."
         )
@@ -244,8 +247,8 @@ def restore(into: dict[str, keras.Variable], tensors: dict[str, np.ndarray], pat
         expected = tuple(into[key].shape) if key in into else "nothing"
         if saved != expected:
             raise ValueError(
-                f"{path} is of another network: at {key} it holds {saved}, and the model holds "
-                f"{expected}. Build the model with the same make_model arguments."
+                f"{path} is of another network: at {brief(key)} it holds {brief(saved)}, and "
+                f"the model holds {expected}. Build the model with the same make_model arguments."
             )
     for key, variable in into.items():
         variable.assign(tensors[key])

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from diffusion_core.checks import brief
 from diffusion_core.runs.files import drive_dir, read_file, write_atomically
 from diffusion_core.sources.pretrained import PRETRAINED
 
@@ -51,8 +52,8 @@ import pooch, sys
 pooch.retrieve(*sys.argv[1:], downloader=pooch.HTTPDownloader(timeout=5))
 """
 PATIENCE_SECONDS = 1800  # for a whole download, which is 95 kB a second
-# No honest file comes near these: the archive has 163 MiB, a batch 30 MiB and 40,165 instructions.
-MOST_BYTES, MOST_BATCH_BYTES, MOST_INSTRUCTIONS = 2**28, 2**25, 100_000
+# The archive is as large; no batch comes near these: each has 30 MiB and 40,165 instructions.
+MOST_BYTES, MOST_BATCH_BYTES, MOST_INSTRUCTIONS = 170_498_071, 2**25, 100_000
 # Where CIFAR-10 lies in a folder: as it is unpacked or downloaded, by hand or by Keras 2 or 3.
 PLACES = (
     ".",
@@ -138,7 +139,7 @@ def _read(place, numbers=range(10), splits=tuple(BATCH_FILES)):
         try:
             batches = [_parse_batch(file) for file in _batch_files(place, BATCH_FILES[split])]
         except Exception as error:  # a broken file may cause any
-            raise ValueError(f"{place} cannot be read as CIFAR-10: {error}.") from error
+            raise ValueError(f"{place} cannot be read as CIFAR-10: {brief(error)}.") from error
         for number in numbers:
             images = np.concatenate([images[labels == number] for images, labels in batches])
             found[number, split] = _checked(images, number, split, place)
@@ -225,7 +226,7 @@ def _read_download(url):
 def _wait(child, folder, host):
     """Show how the folder grows; raise if it does so without end, or for too long."""
     start, size = time.monotonic(), 0
-    with tqdm(desc=f"CIFAR-10 from {host}", total=170_498_071, unit="B", unit_scale=True) as bar:
+    with tqdm(desc=f"CIFAR-10 from {host}", total=MOST_BYTES, unit="B", unit_scale=True) as bar:
         while child.poll() is None:
             time.sleep(0.1)
             with suppress(FileNotFoundError):  # when it gets its last name
@@ -248,7 +249,7 @@ def search_sources(number: int, split: str) -> np.ndarray:
         try:
             found = read()
         except Exception as error:
-            reason = str(error).removeprefix(f"{source} ").split("\n")[0]
+            reason = brief(str(error).removeprefix(f"{source} "))
             tried.append(f"{source}: {reason or type(error).__name__}")
             continue
         if source != cache:

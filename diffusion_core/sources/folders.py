@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from diffusion_core.checks import PATH, SIDE, checked, short_repr
+from diffusion_core.checks import PATH, SIDE, brief, checked, short_repr
 from diffusion_core.sources.cifar10 import sort
 
 # Others are rare, and for some Pillow starts a program of another maker.
@@ -48,7 +48,7 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
         try:
             pictures.append(_read(file, size))
         except Exception:  # a broken or hostile file may cause any
-            left_out.append(file.name)
+            left_out.append(brief(file.name))
     if left_out:
         names = f"{', '.join(left_out[:5])}{', …' if left_out[5:] else ''}"
         warnings.warn(
