@@ -598,10 +598,11 @@ def test_a_state_under_the_name_of_another_is_refused_with_its_own_name(run, fol
         run()
 
 
-def test_a_lock_that_is_a_link_is_not_written_through(run, folder, tmp_path):
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_lock_that_is_a_link_is_not_written_through(run, folder, tmp_path, link):
     folder.mkdir()
     (tmp_path / "victim").write_text("precious")
-    (folder / ".training-lock").symlink_to(tmp_path / "victim")
+    link(tmp_path / "victim", folder / ".training-lock")
     with pytest.raises(FileExistsError, match=r"training-lock is not a file of `train`; remove it"):
         run()
     assert (tmp_path / "victim").read_text() == "precious"

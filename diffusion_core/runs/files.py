@@ -132,7 +132,9 @@ class FolderLock:
         if self._taken and self._taken == self._identity():
             return
         self.release()
-        if os.path.lexists(self._path) and (self._path.is_symlink() or not self._path.is_file()):
+        there = os.lstat(self._path) if os.path.lexists(self._path) else None
+        # A link, symbolic or hard, lead to another file, which would be overwritten.
+        if there and (not stat.S_ISREG(there.st_mode) or there.st_nlink > 1):
             raise FileExistsError(f"{self._path} is not a file of `train`; remove it.")
         self._path.touch()  # raises where the folder is missing, which filelock would make
         try:
