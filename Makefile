@@ -85,8 +85,8 @@ clean:
 _executed/%.ipynb: book/%.ipynb $(CORE) requirements.txt _executed/.data-source
 	@mkdir -p $(@D)
 	@cp $< $@
-	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider --nbmake --nbmake-timeout=600 \
-		--overwrite $@
+	SIMPLE_DIFFUSION_STATIC=1 TQDM_DISABLE=1 $(BIN)/pytest -p no:cacheprovider \
+		--nbmake --nbmake-kernel=python3 --nbmake-timeout=600 --overwrite $@
 
 # These show what the bench recorded.
 _executed/07-evaluation.ipynb _executed/08-guidance.ipynb _executed/09-samplers.ipynb \

@@ -160,6 +160,11 @@ def test_workflows_pin_what_they_use_and_may_only_read(workflow):
     assert set(packages) <= set(pinned)
 
 
+@pytest.mark.parametrize("path", [ROOT / "Makefile", *WORKFLOWS], ids=lambda path: path.stem)
+def test_chapters_run_whatever_an_editor_calls_their_kernel(path):
+    assert re.findall(r"--nbmake (?!--nbmake-kernel=python3 )", path.read_text()) == []
+
+
 @pytest.mark.parametrize("name", PINS)
 def test_every_pin_has_a_hash_and_names_no_host(name):
     text = (ROOT / name).read_text()
