@@ -1,5 +1,6 @@
 """Pictures of one's own: every sort that people have, and what is no picture."""
 
+import io
 import os
 import struct
 import warnings
@@ -10,6 +11,7 @@ from helpers import peak_megabytes
 from PIL import Image
 
 from diffusion_core import load_folder
+from diffusion_core.sources.folders import _File
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -139,15 +141,43 @@ def test_a_file_that_is_too_large_for_a_picture_is_not_read(folder):
         load_folder(folder)
 
 
-@pytest.mark.parametrize("repeated", [b"\xff", b"\xff\xfe\0\3 ", None])
-def test_what_would_be_read_for_hours_is_left_out_and_named(folder, repeated):
-    """Padding, notes, or scans without end, of a picture that is read without them."""
+def scans(jpeg):
+    start, *scans = jpeg.split(b"\xff\xda")
+    return b"\xff\xda".join([start, *2**8 * scans])
+
+
+def tags(jpeg):
+    content = io.BytesIO()
+    Image.open(io.BytesIO(jpeg)).save(content, "PNG", exif=bytes(2**17))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda jpeg: jpeg[:2] + 2**18 * b"\xff" + jpeg[2:],
+        lambda jpeg: jpeg[:2] + 2**18 * b"\xff\xfe\0\3 " + jpeg[2:],
+        lambda jpeg: jpeg[:2] + 2 * b"\xff\xe1\xff\xf0Exif".ljust(0xFFF2, b"\0") + jpeg[2:],
+        tags,
+        scans,
+    ],
+)
+def test_what_would_be_read_for_hours_or_many_times_is_left_out_and_named(folder, change):
+    """Of a picture that is read without it: padding, notes, tags, scans."""
     Image.new("RGB", (8, 8)).save(folder / "camera.jpg", progressive=True)
-    start, *scans = (content := (folder / "camera.jpg").read_bytes()).split(b"\xff\xda")
-    content = content[:2] + 2**18 * repeated + content[2:] if repeated else None
-    (folder / "endless.jpg").write_bytes(content or b"\xff\xda".join([start, *2**8 * scans]))
+    (folder / "endless.jpg").write_bytes(change((folder / "camera.jpg").read_bytes()))
     with pytest.warns(UserWarning, match=r"^1 files are no pictures.*: endless\.jpg\.$"):
         assert len(load_folder(folder)) == 1
+
+
+def test_a_file_is_not_read_over_and_over(folder):
+    """As an older Pillow does where each tag of a TIFF asks for the whole file."""
+    (folder / "tags.tif").write_bytes(bytes(2**20))
+    with (
+        _File(io.FileIO(folder / "tags.tif")) as file,
+        pytest.raises(ValueError, match="too many parts"),
+    ):
+        [(file.seek(0), file.read()) for _ in range(4)]
 
 
 def test_a_large_picture_keeps_its_parts(folder):

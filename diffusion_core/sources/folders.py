@@ -2,6 +2,7 @@
 
 import io
 import math
+import operator
 import os
 import re
 import warnings
@@ -18,8 +19,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # More than most cameras have; each takes four bytes while it is read, of a WebP sixteen.
 MOST_PIXELS, MOST_OF_WEBP, LONGEST_SIDE = 2**26, 2**24, 2**16
 # Padding is read byte by byte, and each scan of a JPEG, of which a camera makes ten, takes as long
-# as all pixels.
-MOST_READS, MOST_SCANS = 2**18, 2**7
+# as all pixels. Each tag of EXIF may ask for all bytes of it again.
+MOST_READS, MOST_SCANS, MOST_TAGS = 2**18, 2**7, 2**16
 SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")
 ORIENTATION, TILE_WIDTH, TILE_LENGTH = 0x0112, 0x0142, 0x0143  # tags of EXIF and TIFF
 
@@ -62,14 +63,17 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
 
 
 class _File(io.BufferedReader):
-    """A file that ends the reading of what would take minutes or hours."""
+    """A file that ends the reading of what would take hours, or fill the memory."""
 
-    work = 0
+    reads = scans = tags = size = 0
 
     def read(self, size=-1):
         content = super().read(size)
-        self.work += 1 + MOST_READS // MOST_SCANS * len(SCAN.findall(content))
-        if self.work > MOST_READS:
+        self.reads, self.size = self.reads + 1, self.size + len(content)
+        self.scans += len(SCAN.findall(content))
+        self.tags += len(content) * content.startswith((b"Exif\0", b"MPF\0"))
+        most = MOST_READS, MOST_SCANS, MOST_TAGS, 2**16 + 3 * os.fstat(self.fileno()).st_size
+        if any(map(operator.gt, (self.reads, self.scans, self.tags, self.size), most)):
             raise ValueError("the file has too many parts")
         return content
 
@@ -86,7 +90,8 @@ def _read(path, size):
         tags = getattr(picture, "tag_v2", {})
         pixels = max(math.prod(picture.size), tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0))
         most = MOST_OF_WEBP if picture.format == "WEBP" else MOST_PIXELS
-        if pixels > most or max(picture.size) > LONGEST_SIDE:
+        tags = len(picture.info.get("exif", b""))
+        if pixels > most or max(picture.size) > LONGEST_SIDE or tags > MOST_TAGS:
             raise ValueError("the picture is too large")
         return _square(picture, size)
 
