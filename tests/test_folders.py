@@ -134,9 +134,10 @@ def test_a_picture_that_would_fill_the_memory_is_left_out_and_named(
     assert said == [f"1 files are no pictures, or {ending}"]
 
 
-def test_a_file_that_is_too_large_for_a_picture_is_not_read(folder):
-    Image.new("RGB", (8, 8)).save(folder / "swollen.webp")
-    os.truncate(folder / "swollen.webp", 2**40)
+@pytest.mark.parametrize(("name", "size"), [("swollen.bmp", 2**40), ("swollen.webp", 2**27)])
+def test_a_file_that_is_too_large_for_a_picture_is_not_read(folder, name, size):
+    Image.new("RGB", (8, 8)).save(folder / name)
+    os.truncate(folder / name, size)
     with pytest.warns(UserWarning, match="swollen"), pytest.raises(ValueError, match="no picture"):
         load_folder(folder)
 
@@ -148,7 +149,7 @@ def scans(jpeg):
 
 def tags(jpeg):
     content = io.BytesIO()
-    Image.open(io.BytesIO(jpeg)).save(content, "PNG", exif=bytes(2**17))
+    Image.open(io.BytesIO(jpeg)).save(content, "PNG", exif=b"II*\0\x08" + bytes(2**17))
     return content.getvalue()
 
 

@@ -39,8 +39,8 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
 
     Each is turned as its camera says, laid on white where it is transparent, cropped to the square
     in its middle, and resized; of a moving one the first frame counts. They are sorted by digest,
-    so that names do not matter. Files that are no pictures, or have more than 67 million pixels (a
-    WebP: 17 million) or 256 MiB, are left out, and a warning names them.
+    so that names do not matter. Files that are no pictures, or have more than 67 million pixels or
+    256 MiB (a WebP: a quarter), are left out, and a warning names them.
 
     Raises `NotADirectoryError` for what is no folder, and `ValueError` for one without a picture.
     """
@@ -79,21 +79,18 @@ class _File(io.BufferedReader):
 
 
 def _read(path, size):
-    if path.stat().st_size > 4 * MOST_PIXELS:
-        raise ValueError("the file is too large")
-    with (
-        warnings.catch_warnings(action="ignore"),  # Pillow has one for every damaged tag
-        _File(io.FileIO(path)) as file,
-        Image.open(file, formats=FORMATS) as picture,
-    ):
-        # A TIFF comes in tiles, and each may be larger than the picture.
-        tags = getattr(picture, "tag_v2", {})
-        pixels = max(math.prod(picture.size), tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0))
-        most = MOST_OF_WEBP if picture.format == "WEBP" else MOST_PIXELS
-        tags = len(picture.info.get("exif", b""))
-        if pixels > most or max(picture.size) > LONGEST_SIDE or tags > MOST_TAGS:
-            raise ValueError("the picture is too large")
-        return _square(picture, size)
+    with _File(io.FileIO(path)) as file, warnings.catch_warnings(action="ignore"):
+        most = MOST_OF_WEBP if file.peek(12)[8:12] == b"WEBP" else MOST_PIXELS
+        if os.path.getsize(path) > 4 * most:
+            raise ValueError("the file is too large")
+        with Image.open(file, formats=FORMATS) as picture:
+            # A TIFF comes in tiles, and each may be larger than the picture.
+            tiff = getattr(picture, "tag_v2", {})
+            tile = tiff.get(TILE_WIDTH, 0) * tiff.get(TILE_LENGTH, 0)
+            large = max(math.prod(picture.size), tile) > most or max(picture.size) > LONGEST_SIDE
+            if large or len(picture.info.get("exif", b"")) > MOST_TAGS:
+                raise ValueError("the picture is too large")
+            return _square(picture, size)
 
 
 def _square(picture, size):
