@@ -6,9 +6,10 @@ Runs after Jupyter Book, once a build. It fills every `<div data-live-generator>
 `<div data-live-forward></div>` with a recorded run, from the first folder, and every
 `<div data-live-world="…"></div>` with a note for readers without scripts, and brings what they need
 to draw: our scripts, the networks and their runtime. It sets the mathematics in type with
-MathJax, keeps the used icons of the theme's font, moves pictures and the steppers' frames out of
-the pages into files, gives every page a content security policy and a description, and writes
-sitemap.xml and 404.html. Nothing that the theme asks of other hosts is left.
+MathJax, keeps the used icons of the theme's font, joins the style sheets without what no page
+uses, moves pictures and the steppers' frames out of the pages into files, gives every page a
+content security policy and a description, and writes sitemap.xml and 404.html. Nothing that the
+theme asks of other hosts is left.
 """
 
 import base64
@@ -24,7 +25,6 @@ import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
-from urllib.request import urlopen
 
 from bs4 import BeautifulSoup
 from fontTools import subset
@@ -65,7 +65,7 @@ WORLD_NOTE = (
     "Something to touch is here. It needs JavaScript, and a page that comes from a web server "
     "rather than from a file: <code>make serve</code> is enough."
 )
-PNG = "data:image/png;base64,"
+PNG = re.compile(r"data:image/png;base64,([\w+/=]+)")
 CARD = "_static/cars.png"
 CARD_WORDS = "One hundred small pictures, most of them cars, drawn by the book's own network"
 # Parts of the theme and of Jupyter Book by a piece of their address, and what on a page needs them.
@@ -76,15 +76,17 @@ PARTS = {
     "searchtools.js": "#search-results",
     "language_data.js": "#search-results",
     "searchindex.js": "#search-results",
-    "sphinx-design.min.css": "[class*='sd-']",
     "design-tabs.js": ".sd-tab-set",
     "togglebutton": ".toggle, .admonition.dropdown",
     "clipboard.min.js": ".highlight pre",
     "copybutton": ".highlight pre",
 }
-# Inline scripts that belong to the first three.
-DEAD_SCRIPT = re.compile(r"THEBE_JS_URL|window\.MathJax|kernelName = ")
+# Inline scripts that belong to the first three, or say what no script asks for.
+DEAD_SCRIPT = re.compile(r"THEBE_JS_URL|window\.MathJax|kernelName = |DOCUMENTATION_OPTIONS")
 DEAD_TYPES = ("text/x-thebe-config", "application/vnd.jupyter.widget-state+json")
+STYLE = "_static/styles/all.css"
+# Classes that a script of the theme puts together, so that PurgeCSS cannot find them.
+BUILT_NAMES = ("bs-tooltip-auto",)
 # Inline scripts are named by their hashes; those do not cover the style attributes of MathJax.
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {hashes}; "
@@ -123,10 +125,13 @@ def main(live: Path, site: Path) -> None:
         move_figures(soup, path, figures)
         name_controls(soup)
         describe(soup, home)
+    shutil.rmtree(site / "_images")
     keep_used_icons(pages, site / "_static")
+    sheets = link_one_style(pages, site)
     for path, soup in pages.items():
         add_policy(soup)
         path.write_text(str(soup))
+    join_styles(sheets, site)
     write_sitemap(pages, site)
     name_edition(site)
     print(f"finished pages: {len(pages)}")
@@ -159,7 +164,6 @@ def fill_boxes(soup: BeautifulSoup, captions: dict[str, str]) -> None:
 
     def bring(box, content, script):
         box.append(BeautifulSoup(content, "html.parser"))
-        box.insert_before(soup.new_tag("link", rel="stylesheet", href=f"{live}/live.css"))
         box.insert_after(soup.new_tag("script", type="module", src=f"{live}/{script}"))
 
     for box in soup.select("div[data-live-world]"):
@@ -199,12 +203,7 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     places = [place for soup in pages.values() for place in soup.select("span.math, div.math")]
     tex = [place.get_text().strip()[2:-2] for place in places]
     formulas = [{"tex": t, "display": p.name == "div"} for t, p in zip(tex, places, strict=True)]
-    node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
-    asked = {"input": json.dumps(formulas), "stdout": subprocess.PIPE, "timeout": 300}
-    answer = subprocess.run([node, WEB / "typeset.mjs"], text=True, **asked)
-    if answer.returncode:
-        sys.exit("The mathematics could not be set in type; the reason stands above.")
-    typed = json.loads(answer.stdout)
+    typed = json.loads(node(WEB / "typeset.mjs", text=json.dumps(formulas)))
     for place, formula in zip(places, typed["html"], strict=True):
         place.clear()
         place.append(BeautifulSoup(formula, "html.parser"))
@@ -213,25 +212,35 @@ def typeset(pages: dict[Path, BeautifulSoup], site: Path) -> None:
     shutil.copytree(MATH_FONTS, folder)
     shutil.copy(MATHJAX / "LICENSE", folder)
     (folder / "mathematics.css").write_text(typed["css"])
-    for soup in pages.values():
-        if soup.select_one("mjx-container"):
-            address = soup.html["data-content_root"] + "mathematics/mathematics.css"
-            soup.head.append(soup.new_tag("link", rel="stylesheet", href=address))
+
+
+def node(*command: str | Path, text: str = "") -> str:
+    """Return what a script for Node answers; exits with a sentence where it fails."""
+    program = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+    asked = {"input": text, "text": True, "stdout": subprocess.PIPE, "timeout": 300}
+    answer = subprocess.run([program, *command], **asked)
+    if answer.returncode:
+        sys.exit(f"{command[0].name} failed; the reason stands above.")
+    return answer.stdout
 
 
 def drop_parts(soup: BeautifulSoup) -> None:
     """Take away what no element of the page needs, and what speaks to other hosts."""
-    for tag in soup.select("script[src], link[href]"):
-        address = tag.get("src") or tag["href"]
+    for tag in soup.select("script[src]"):
+        tag["defer"] = ""  # a page is shown before its scripts have come
         for part, needed_by in PARTS.items():
-            if part in address and not (needed_by and soup.select_one(needed_by)):
+            if part in tag["src"] and not (needed_by and soup.select_one(needed_by)):
                 tag.decompose()
                 break
     for script in soup.select("script:not([src])"):
         if script.get("type") in DEAD_TYPES or DEAD_SCRIPT.search(script.string or ""):
             script.decompose()
-    # The theme writes the viewport three times, and a place for advertisements.
-    for tag in [*soup.select("meta[name=viewport]")[1:], *soup.select("#ethical-ad-placement")]:
+    # Names, brackets and spaces in code need no colour, and are most of the page's elements.
+    for span in soup.select("pre span:is(.n, .p, .w)"):
+        span.unwrap()
+    # The theme has three viewports, a place for advertisements, and scripts that hurry.
+    useless = soup.select("#ethical-ad-placement, link[rel=preload]")
+    for tag in [*soup.select("meta[name=viewport]")[1:], *useless]:
         tag.decompose()
 
 
@@ -241,22 +250,36 @@ def move_figures(soup: BeautifulSoup, page: Path, figures: Path) -> None:
     A page is read while its pictures still come, and nothing jumps when they do.
     """
     root = soup.html["data-content_root"]
+
+    def move(found: re.Match) -> str:
+        return keep(base64.b64decode(found[1]), ".png")
+
+    def keep(content: bytes, ending: str) -> str:
+        name = hashlib.sha256(content).hexdigest()[:16] + ending
+        (figures / name).write_bytes(content)
+        return f"{root}figures/{name}"
+
     for number, image in enumerate(soup.select("article img")):
-        content = urlopen(urljoin(page.resolve().as_uri(), image["src"])).read()
-        if image["src"].startswith(PNG):
-            name = hashlib.sha256(content).hexdigest()[:16] + ".png"
-            (figures / name).write_bytes(content)
-            image["src"] = f"{root}figures/{name}"
+        image["src"] = PNG.sub(move, image["src"])
+        picture = Image.open(page.parent / image["src"])
+        if "_images" in image["src"]:
+            light = io.BytesIO()
+            # Charts have an alpha channel and sharp edges, drawn cars have neither.
+            picture.save(light, "webp", lossless=picture.mode == "RGBA", quality=90, method=6)
+            image["src"] = keep(light.getvalue(), ".webp")
         if not image.get("width"):
-            image["width"], image["height"] = Image.open(io.BytesIO(content)).size
+            image["width"], image["height"] = picture.size
         if number > 0:
             image["loading"] = "lazy"
+    frames = set()
     for script in soup.select("article script:not([src])"):
-        if PNG in (script.string or ""):
-            name = hashlib.sha256(script.string.encode()).hexdigest()[:16] + ".js"
-            (figures / name).write_text(script.string)
-            script.string = ""
-            script["src"], script["defer"] = f"{root}figures/{name}", ""
+        moved = PNG.sub(move, script.string or "")
+        if moved != script.string:
+            script.string = moved
+            frames.update(re.findall(rf"{root}figures/\w+\.png", moved))
+    # They come when everything else has come, so that no slider waits for them.
+    for frame in sorted(frames):
+        soup.body.append(soup.new_tag("link", rel="prefetch", href=frame))
 
 
 def name_controls(soup: BeautifulSoup) -> None:
@@ -335,6 +358,44 @@ def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
     (static / "scripts" / "fontawesome.js.LICENSE.txt").rename(fonts / "LICENSE.txt")
     unused = [*fonts.glob("*.ttf"), *fonts.glob("*.woff2"), *static.glob("scripts/fontawesome.js*")]
     for path in [*unused, *static.glob("sphinx-thebe*")]:
+        path.unlink()
+
+
+def link_one_style(pages: dict[Path, BeautifulSoup], site: Path) -> list[Path]:
+    """Link every page to one style sheet only, and return those that it stands for, in order."""
+    # Sphinx gives the same to every page.
+    links = pages[site / "index.html"].select("link[rel=stylesheet]")
+    sheets = [site / urlsplit(link["href"]).path for link in links if "thebe" not in link["href"]]
+    for soup in pages.values():
+        first, *others = soup.select("link[rel=stylesheet]")
+        address = soup.html["data-content_root"] + STYLE
+        first.replace_with(soup.new_tag("link", rel="stylesheet", href=address))
+        for link in others:
+            link.decompose()
+    return sheets
+
+
+def join_styles(sheets: list[Path], site: Path) -> None:
+    """Join style sheets and ours to one; of the theme PurgeCSS keeps what pages and scripts use."""
+
+    def content(sheet: Path) -> str:
+        def address(found: re.Match) -> str:
+            return f'url("{os.path.relpath(sheet.parent / found[1], (site / STYLE).parent)}")'
+
+        text = re.sub(r'url\("?([\w./-]+)"?\)', address, sheet.read_text())
+        return re.sub('@import "(.+?)";', lambda found: content(sheet.parent / found[1]), text)
+
+    ours = [sheet for sheet in sheets if sheet.name in ("book.css", "folds.css")]
+    ours += [site / "mathematics" / "mathematics.css", site / "live" / "live.css"]
+    theirs = [sheet for sheet in sheets if sheet not in ours]
+    (site / STYLE).write_text("\n".join(map(content, theirs)))
+    used = [site / "**" / f"*.{ending}" for ending in ("html", "js")]
+    command = [WEB / "node_modules" / "purgecss" / "bin" / "purgecss.js", "--css", site / STYLE]
+    command += ["--content", *used, "--safelist", *BUILT_NAMES]
+    node(*command, "--output", (site / STYLE).parent)
+    with (site / STYLE).open("a") as file:
+        file.write("\n".join(map(content, ours)))
+    for path in [*theirs, *ours, *site.glob("_static/styles/*.map")]:
         path.unlink()
 
 

@@ -46,6 +46,13 @@ def test_a_page_says_what_it_is_and_its_policy_names_no_other_host_and_no_loose_
         assert (canonical["href"], listed) == (f"{BASE}/{name}", True)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_waits_for_one_style_sheet_and_for_no_script(name):
+    (style,) = page(name).select("link[rel=stylesheet]")
+    assert style["href"].endswith("_static/styles/all.css")
+    assert page(name).select("script[src]:not([defer], [type=module]), link[rel=preload]") == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere_and_pictures_have_words_and_sizes(name):
     article = page(f"{name}.html").find("article")
