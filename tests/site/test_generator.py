@@ -461,7 +461,7 @@ def test_a_file_that_does_not_come_is_said_until_it_is_there(open_page, server):
 
 
 def test_a_page_that_was_used_works_offline(open_page, server):
-    generator = Generator(open_page(PAGE))
+    generator = Generator(open_page("06-sampling.html?wasm"))
     generator.draw(cars=1, steps=2)
     before = generator.pixels()
     generator.page.locator("html[data-offline=ready]").wait_for(state="attached")
@@ -469,6 +469,10 @@ def test_a_page_that_was_used_works_offline(open_page, server):
     generator.page.reload()
     generator.draw(cars=1, steps=2)
     np.testing.assert_array_equal(generator.pixels(), before)
+    # So do the frames of a slider that nobody has moved yet.
+    stepper = generator.page.locator(".stepper").first
+    stepper.locator("input").press("End")
+    assert stepper.locator("img").evaluate("image => image.decode().then(() => image.src)")
     # Of a file it brings the version that is asked for, and where that is not there, another.
     fetched = generator.page.evaluate(
         """async () => {

@@ -16,10 +16,11 @@ async function keep(runtimeFiles) {
   const own = Object.keys(bytes).filter((name) => !/^ort\/|\.onnx$/.test(name));
   const needed = [...own, ...runtimeFiles, "files.json"].map((name) => new URL(name, import.meta.url).href);
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
-  // Pictures further down may not have come yet.
+  // Pictures further down, and the frames of sliders, may not have come yet.
   const pictures = [...document.images].map((image) => image.src);
+  const frames = [...document.querySelectorAll("link[rel=prefetch]")].map((link) => link.href);
   const site = new URL("..", import.meta.url).href;
-  const urls = new Set([location.href.split("#")[0], ...loaded, ...pictures, ...needed]);
+  const urls = new Set([location.href.split("#")[0], ...loaded, ...pictures, ...frames, ...needed]);
   const cache = await caches.open(`simple-diffusion ${new URL(site).pathname} ${edition}`); // as in offline.js
   const store = async (url) => {
     const answer = await fetch(url);
