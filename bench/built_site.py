@@ -3,10 +3,12 @@
     python bench/built_site.py      # after `make book`; only on a quiet machine worth keeping
 
 `browser` times the generator, on the start page and in chapter 6, `pad` the nine cars of chapter 10
-under a moving hand, `easel` the answers of chapter 12, each into the file in results/ of that name.
-By WebAssembly with one thread, once it is loaded: the median of the rounds.
+under a moving hand, `easel` the answers of chapter 12, all by WebAssembly with one thread, once it
+is loaded; `worlds` the start of every world. Each writes the file in results/ of that name: the
+median of the rounds.
 """
 
+import re
 import statistics
 import sys
 import time
@@ -16,7 +18,7 @@ from recording import run_benches, write_results
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "site"))
 
-from conftest import launch, serve
+from conftest import SITE, launch, serve
 
 ROUNDS = 5
 BOX = "[data-live-generator]"
@@ -30,6 +32,27 @@ PRESS = """box => new Promise((resolve, reject) => {
     }).observe(box, { attributes: true });
     box.querySelector("form").requestSubmit();
 })"""
+# Runs in the page: starts a world, and returns the milliseconds until it shows and says something.
+START = """async (root) => {
+    const { mount } = await import(`./live/worlds/${root.dataset.liveWorld}.js`);
+    root.replaceChildren();
+    const start = performance.now();
+    mount(root);
+    const isDrawn = (canvas) => {
+        const { width, height } = canvas;
+        const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+        return pixels.some((value) => value);
+    };
+    for (;;) {
+        const passed = performance.now() - start;
+        const says = root.querySelector(".live-status").textContent;
+        if (says && [...root.querySelectorAll("canvas")].some(isDrawn)) return passed;
+        if (passed > 10_000) throw new Error(`${root.dataset.liveWorld} does not start`);
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+NETWORK_CAME = """() => performance.getEntriesByType("resource")
+    .some(({ name }) => /\\/ort\\/|\\.onnx$/.test(name))"""
 
 # Only tasks of 50 milliseconds and more are told.
 WATCH = """() => {
@@ -127,5 +150,25 @@ def answers_while_moving(page, box, canvas) -> float:
     return drawn / passed
 
 
+def worlds(arguments) -> None:
+    """Start every world on a new page for each round, without its network."""
+    rows = []
+    with serve() as server, launch() as chromium:
+        for path in sorted(SITE.glob("*.html")):
+            for name in re.findall('data-live-world="(.+?)"', path.read_text()):
+                times = []
+                for _ in range(ROUNDS):
+                    page = chromium.new_page()
+                    page.route("**/live/world.js", lambda route: route.abort())
+                    page.goto(server.url + path.name)
+                    times.append(page.locator(f"[data-live-world={name}]").evaluate(START))
+                    assert not page.evaluate(NETWORK_CAME), f"{name} loads the network at its start"
+                    page.close()
+                milliseconds = round(statistics.median(times))
+                rows.append({"world": name, "page": path.stem, "milliseconds": milliseconds})
+        about = {"browser": f"Chromium {chromium.version}"}
+    write_results("worlds", rows, arguments.results, **about)
+
+
 if __name__ == "__main__":
-    run_benches([browser, pad, easel], __doc__)
+    run_benches([browser, pad, easel, worlds], __doc__)
