@@ -271,15 +271,12 @@ def move_figures(soup: BeautifulSoup, page: Path, figures: Path) -> None:
             image["width"], image["height"] = picture.size
         if number > 0:
             image["loading"] = "lazy"
-    frames = set()
     for script in soup.select("article script:not([src])"):
         moved = PNG.sub(move, script.string or "")
         if moved != script.string:
             script.string = moved
-            frames.update(re.findall(rf"{root}figures/\w+\.png", moved))
-    # They come when everything else has come, so that no slider waits for them.
-    for frame in sorted(frames):
-        soup.body.append(soup.new_tag("link", rel="prefetch", href=frame))
+            frames = re.findall(rf"{root}figures/\w+\.png", moved)
+            script.find_previous("div", class_="stepper")["data-frames"] = " ".join(frames)
 
 
 def name_controls(soup: BeautifulSoup) -> None:

@@ -18,7 +18,9 @@ async function keep(runtimeFiles) {
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   // Pictures further down, and the frames of sliders, may not have come yet.
   const pictures = [...document.images].map((image) => image.src);
-  const frames = [...document.querySelectorAll("link[rel=prefetch]")].map((link) => link.href);
+  const frames = [...document.querySelectorAll("[data-frames]")]
+    .flatMap(({ dataset }) => dataset.frames.split(" "))
+    .map((frame) => new URL(frame, location.href).href);
   const site = new URL("..", import.meta.url).href;
   const urls = new Set([location.href.split("#")[0], ...loaded, ...pictures, ...frames, ...needed]);
   const cache = await caches.open(`simple-diffusion ${new URL(site).pathname} ${edition}`); // as in offline.js
