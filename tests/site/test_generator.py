@@ -619,10 +619,10 @@ def test_a_picture_of_the_reader_stays_in_the_browser_and_makes_way_for_a_car(
 def test_a_slow_picture_does_not_take_the_place_of_a_car_chosen_later(forward, photo):
     forward.evaluate(
         """() => {
-            const decode = HTMLImageElement.prototype.decode;
-            HTMLImageElement.prototype.decode = async function () {
-                if (this.src.startsWith("blob:")) await new Promise((go) => { window.go = go; });
-                return decode.call(this);
+            const read = createImageBitmap;
+            window.createImageBitmap = async (file) => {
+                await new Promise((go) => { window.go = go; });
+                return read(file);
             };
         }"""
     )
@@ -630,10 +630,11 @@ def test_a_slow_picture_does_not_take_the_place_of_a_car_chosen_later(forward, p
     with new_picture(forward.box):
         forward.box.locator("[name=picture]").select_option("drawn car 2")
     car = pixels_in(forward.box)
-    # The address of the photo is given back once the photo has been dealt with.
     forward.evaluate(
         """() => new Promise((resolve) => {
-            URL.revokeObjectURL = resolve;
+            // A photo is let go once it is shrunk.
+            const close = ImageBitmap.prototype.close;
+            ImageBitmap.prototype.close = function () { close.call(this); setTimeout(resolve); };
             window.go();
         })"""
     )

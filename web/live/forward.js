@@ -4,6 +4,7 @@
 // and shrunk here and goes nowhere.
 
 import { gaussianNoise } from "./noise.js";
+import { readPhoto } from "./photo.js";
 import { drawGrid, fit, readNumbers, toPixels } from "./pixels.js";
 
 const SIDE = 32;
@@ -37,7 +38,7 @@ async function mount(root) {
   const [canvas, level, where] = ["canvas", "[name=level]", ".live-where"].map(find);
   const [status, problem] = [".live-status", ".live-error"].map(find);
   let clean;
-  let wanted; // the image that was asked for last
+  let wanted; // what was asked for last
 
   form.addEventListener("submit", (event) => event.preventDefault());
   level.addEventListener("input", show);
@@ -61,38 +62,32 @@ async function mount(root) {
   }
 
   async function takeCar() {
-    const i = Number(picture.value);
-    const url = new URL("recorded/cars.png", import.meta.url);
-    const trouble = "The drawn cars could not be loaded. A picture of yours still works.";
-    if (await take(url, () => [i * SIDE, 0, SIDE, SIDE], trouble)) file.value = "";
+    const crop = [Number(picture.value) * SIDE, 0, SIDE, SIDE];
+    const cars = new Image();
+    cars.src = new URL("recorded/cars.png", import.meta.url);
+    const reading = cars.decode().then(
+      () => readNumbers(cars, SIDE, crop),
+      () => Promise.reject(new Error("The drawn cars could not be loaded. A picture of yours still works.")),
+    );
+    if (await take(reading)) file.value = "";
   }
 
   async function takeFile() {
-    if (!file.files.length) return;
-    const url = URL.createObjectURL(file.files[0]);
-    const largestSquareInTheMiddle = ({ naturalWidth: width, naturalHeight: height }) => {
-      const side = Math.min(width, height);
-      return [(width - side) / 2, (height - side) / 2, side, side];
-    };
-    const trouble = "This file is not a picture that the browser can read. Try PNG or JPEG.";
     // No car is chosen then, so that each of them can be.
-    if (await take(url, largestSquareInTheMiddle, trouble)) picture.selectedIndex = -1;
-    URL.revokeObjectURL(url);
+    if (file.files.length && (await take(readPhoto(file.files[0], SIDE)))) picture.selectedIndex = -1;
   }
 
-  /**
-   * Read the part of an image that `crop` names, as 32 × 32 pixels in [-1, 1], and show it.
-   * Returns whether it was shown: it may be unreadable, which `trouble` says, or come too late.
-   */
-  async function take(url, crop, trouble) {
-    const image = new Image();
-    wanted = image;
-    image.src = url;
-    const readable = await image.decode().then(() => true, () => false);
-    if (image !== wanted) return false;
-    problem.textContent = readable ? "" : trouble;
-    if (!readable) return false;
-    clean = readNumbers(image, SIDE, crop(image));
+  /** Show numbers once they are read; returns whether: it may fail, or come after a later wish. */
+  async function take(reading) {
+    wanted = reading;
+    const { numbers, trouble = "" } = await reading.then(
+      (numbers) => ({ numbers }),
+      ({ message }) => ({ trouble: message }),
+    );
+    if (reading !== wanted) return false;
+    problem.textContent = trouble;
+    if (!numbers) return false;
+    clean = numbers;
     show();
     return true;
   }

@@ -7,6 +7,7 @@
 import { drawGrid, enlarge, fit, gridColumns, setSize } from "./pixels.js";
 import { GUIDED, JUMPS } from "./runtime.js";
 import { keepForOffline } from "./keep.js";
+import { copyLink } from "./link.js";
 import { openNetwork, showProgress, sizeOfFirstLoad } from "./network.js";
 
 const LIMITS = { seed: 2 ** 32 - 1, first: 2 ** 32 - 26, cars: 25, steps: 64, guidance: 6, to: 2 ** 32 - 1 };
@@ -109,7 +110,7 @@ function mount(root) {
     draw();
   });
   form.elements.download.addEventListener("click", download);
-  form.elements.link.addEventListener("click", copyLink);
+  form.elements.link.addEventListener("click", shareLink);
   keep.addEventListener("click", keepOrLetGo);
   guesses.addEventListener("change", () => show(Number(slider.value)));
   canvas.addEventListener("click", tellAddress);
@@ -265,17 +266,10 @@ function mount(root) {
     link.click();
   }
 
-  async function copyLink() {
+  async function shareLink() {
     if (!form.reportValidity()) return;
-    address.value = linkTo(shown.recorded ? asked() : shown.request);
-    try {
-      await navigator.clipboard.writeText(address.value);
-      status.textContent = "The link is copied. Whoever opens it sees the same cars.";
-    } catch {
-      address.parentElement.hidden = false;
-      address.select();
-      status.textContent = "Copy the link from the field: whoever opens it sees the same cars.";
-    }
+    const link = linkTo(shown.recorded ? asked() : shown.request).href;
+    status.textContent = `${await copyLink(link, address)} Whoever opens it sees the same cars.`;
   }
 
   /** Draw what the address of the page asks for, if it does. */
