@@ -14,8 +14,9 @@ from PIL import Image, ImageFilter
 from recording import read_arguments, write_results
 
 from diffusion_core import denormalize, guided, load_cars, load_pretrained, predict
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources.copies import COPY, copying, groups
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import GUIDE
 
 PLANTED, LARGEST = 200, 6
 

@@ -18,8 +18,9 @@ from recording import add_rows, read_arguments
 
 import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources.features import classifier_features
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import GUIDE
 
 GIVEN = 1000  # of the training cars; the others are compared with
 HOLE = np.zeros((32, 32), bool)

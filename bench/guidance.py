@@ -18,9 +18,10 @@ from recording import add_rows, read_arguments
 
 import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources.features import COMPARED, classifier_features
 from diffusion_core.sources.measures import paired_difference, precision_recall
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import GUIDE
 
 OWN = {"weak": f"epoch {int(GUIDE[-3:])}", "w": 3}
 STRENGTHS = {"epoch 5": (1.5, 2), "epoch 20": (1.5, 2, 3), OWN["weak"]: (1.5, 2, 3, 4, 5)}

@@ -16,10 +16,11 @@ from recording import add_rows, read_arguments
 
 import diffusion_core as core
 from diffusion_core.evaluation import compare, frechet_distance
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources.copies import copying
 from diffusion_core.sources.features import classifier_features
 from diffusion_core.sources.measures import paired_difference
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.sources.pretrained import GUIDE
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from recording import add_rows, read_results, run_benches
 
 import diffusion_core as core
 from diffusion_core.evaluation import frechet_distance
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources.features import classifier_features
 from diffusion_core.sources.measures import paired_difference
-from diffusion_core.sources.pretrained import weights_digest
 
 TWICE = ("heun", "churn")  # two calls a step, and one in the last
 RULES = ("euler", "heun", "dpm_solver", "ancestral", "churn")

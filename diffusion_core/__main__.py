@@ -70,7 +70,7 @@ def _parser():
     add("--batch-size", type=count, default=64, help="images a step (64)")
     add("--seed", type=seed, default=0, help="decides every draw (0)")
     add("--start", help="begin with the weights of such a network (new ones)")
-    add("--teacher", help="learn the jumps of such a network, guided if it has a guide")
+    add("--teacher", help="learn the jumps of such a network, or with labels its guided answers")
     add("--weights-dir", type=path, help="where states and previews are written")
     add("--save-minutes", type=minutes, default=10, help="save so often within epochs too (10)")
     add("--devices", type=count, help="share every batch among so many GPUs")
@@ -144,17 +144,19 @@ def train(own, size, labels, images, devices, start, teacher, weights_dir, seed,
     python -m diffusion_core train --epochs 99 --data photos --size 64 --weights-dir large
     python -m diffusion_core train --epochs 20 --teacher small --weights-dir jumps
     python -m diffusion_core train --epochs 20 --labels all --weights-dir ten
+    python -m diffusion_core train --epochs 20 --labels all --teacher ten --weights-dir guided
     """
-    if teacher and (own or labels or images or devices):
+    if teacher and (own or devices or (images and not labels)):
         raise ValueError(
-            "a teacher needs no pictures and one device; leave out --data, --labels, --images and "
-            "--devices."
+            "a teacher needs no pictures of yours and one device; leave out --data and --devices, "
+            "and, without --labels, --images."
         )
     if own and labels:
         raise ValueError("pictures of your own have no labels here; leave out --labels or --data.")
     import keras
 
     from diffusion_core import classes, data, jumps, model, sampling, training
+    from diffusion_core.guidance import guided
     from diffusion_core.page.figures import image_grid, png_bytes
     from diffusion_core.runs import files, states
     from diffusion_core.runs.devices import spread
@@ -178,7 +180,7 @@ def train(own, size, labels, images, devices, start, teacher, weights_dir, seed,
             warnings.warn(f"Epoch {epoch} has no preview: {error!r}.", stacklevel=2)
 
     options |= {"seed": seed, "weights_dir": folder, "callback": preview, "callback_every": 1}
-    if teacher:
+    if teacher and not labels:
         walker, _ = _load(teacher, 3.0 if teacher == "small" else None, None, None)
         pupil = network if network.settings["jumps"] else jumps.jumper(network)
         print(f"{teacher} is the teacher; states and previews go to {folder.absolute()}")
@@ -195,6 +197,10 @@ def train(own, size, labels, images, devices, start, teacher, weights_dir, seed,
     used = slice(whole(1, len(pictures))("--images", images or len(pictures)))
     pictures = data.normalize(pictures[used])
     numbers = numbers if numbers is None else numbers[used]
+    if teacher:  # of the strength that bench/classes.py chose, away from itself for any class
+        known = model.load_pretrained(teacher)
+        anything = classes.of_class(known, None)
+        options["teacher"] = guided(known, anything, classes.within(3, 0.2, 0.8))
     print(f"{len(pictures)} pictures; states and previews go to {folder.absolute()}")
     if devices:
         network = spread(network, devices)
@@ -268,7 +274,8 @@ def evaluate(weights, guidance, guide, label, n, seed, out, own, **options):
 def _load(weights, guidance, guide, label):
     """Return the network that the options name, guided or not, and what results say of it."""
     from diffusion_core import guided, load_pretrained, of_class
-    from diffusion_core.sources.pretrained import GUIDE, weights_digest
+    from diffusion_core.runs.states import weights_digest
+    from diffusion_core.sources.pretrained import GUIDE
 
     weights = weights or ("ten" if label else "small")
     network, asked = load_pretrained(weights), (guidance, guide) != (None, None)

@@ -71,7 +71,7 @@ def short_repr(value: object) -> str:
         return "a whole number of thousands of digits"
 
 
-def brief(text: object, most: int = 300) -> str:
+def one_line(text: object, most: int = 300) -> str:
     """Return what a file or another program says, in one short line that a terminal can show."""
     line = " ".join(str(text)[: most + 1].split())
     line = "".join(sign if sign.isprintable() else "?" for sign in line)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import keras
 from keras import ops
 
-from diffusion_core.checks import NETWORK, checked, number
+from diffusion_core.checks import LEARNER, NETWORK, checked, number
 from diffusion_core.schedule import ARTICLE
 
 
@@ -16,14 +16,14 @@ def STRENGTH(name, value):
 
 
 def _check_sizes(model, weak, **_):
-    if model.input_shape != weak.input_shape:
+    if model.input_shape[:3] != weak.input_shape:
         raise ValueError(
             f"weak draws pictures {weak.input_shape[0][1:]} and the model "
             f"{model.input_shape[0][1:]}; give a weak network for pictures of the same size."
         )
 
 
-@checked(_check_sizes, model=NETWORK, weak=NETWORK, guidance=STRENGTH)
+@checked(_check_sizes, model=LEARNER, weak=NETWORK, guidance=STRENGTH)
 def guided(model: keras.Model, weak: keras.Model, guidance: float | Callable = 3.0) -> keras.Model:
     """Return a network that draws away from a weaker one: autoguidance.
 
@@ -31,7 +31,8 @@ def guided(model: keras.Model, weak: keras.Model, guidance: float | Callable = 3
     times (Karras et al. 2024, arXiv:2406.02507, equation 4). A step costs a call of each.
 
     Args:
-        model: a network of `make_model`, `load_pretrained` or `of_class`; it stays as it is.
+        model: a network of `make_model`, `load_pretrained` or `of_class`; it stays as it is. One
+            that wants to know the class makes a guided one that does.
         weak: the same one earlier in its training, or another for pictures of the same size; or,
             of a network that knows classes, the same one asked for any class (chapter 11).
         guidance: `w`, from 0 to 100. At 1 the weak network has no say, and `model` itself comes
@@ -47,10 +48,10 @@ def guided(model: keras.Model, weak: keras.Model, guidance: float | Callable = 3
     """
     if guidance == 1:
         return model
-    strong_next, weak_next = model.output, weak(model.inputs)
+    strong_next, weak_next = model.output, weak(model.inputs[:3])
     w = known = guidance
     if callable(guidance):
-        w = ops.reshape(guidance(*model.inputs[1:]), (-1, 1, 1, 1))
+        w = ops.reshape(guidance(*model.inputs[1:3]), (-1, 1, 1, 1))
         known = [float(guidance(*levels)) for levels in pairwise(ARTICLE.noise)]
     next_image = weak_next + w * (strong_next - weak_next)
     network = keras.Model(model.inputs, next_image, name="guided")

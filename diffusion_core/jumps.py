@@ -20,7 +20,6 @@ from diffusion_core.runs.run import Run
 from diffusion_core.samplers import euler
 from diffusion_core.sampling import predict_step
 from diffusion_core.schedule import ARTICLE
-from diffusion_core.sources.pretrained import weights_digest
 from diffusion_core.training import Rate, compile_model
 
 # In steps of the teacher; the whole way is hardest, and it is asked most.
@@ -125,8 +124,7 @@ def train_jumps(
     Luhman 2021, arXiv:2101.02388, for the whole way).
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
-    plan |= {"noise_levels": ARTICLE.noise, "ways": ways, "teacher": weights_digest(teacher)}
-    plan["guidance"] = getattr(teacher, "guidance", 1)
+    plan |= {"noise_levels": ARTICLE.noise, "ways": ways, "teacher": teacher}
     steps = ways * ASKED // batch_size
     with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)

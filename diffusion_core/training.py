@@ -8,8 +8,7 @@ import numpy as np
 
 from diffusion_core.checks import IMAGES, LEARNER, SEED, checked
 from diffusion_core.forward import forward_noise
-from diffusion_core.runs import guards
-from diffusion_core.runs.devices import compile_step, placement_scope, train_on_batch
+from diffusion_core.runs import devices, guards
 from diffusion_core.runs.optimizer import AveragingMuon, steps_done
 from diffusion_core.runs.run import Run
 from diffusion_core.schedule import ARTICLE, LINEAR, SCHEDULE, Schedule
@@ -32,11 +31,10 @@ def compile_model(
             such as the article's `ExponentialDecay(8e-4, 5000, 0.9, staircase=True)`.
         loss: "mean_absolute_error" (the article's) or another of Keras.
     """
-    rate = learning_rate
-    if isinstance(rate, float):
+    if isinstance(rate := learning_rate, float):
         rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, end_learning_rate=0.0)
-    with placement_scope(model):
-        compile_step(model, AveragingMuon(rate), loss)
+    with devices.placement_scope(model):
+        devices.compile_step(model, AveragingMuon(rate), loss)
 
 
 @checked(images=IMAGES, schedule=SCHEDULE, seed=SEED, step=SEED)
@@ -74,26 +72,30 @@ def draw_batch(
     return question, x_next
 
 
-@checked(guards.check_batch, model=LEARNER, images=IMAGES, schedule=LINEAR, seed=SEED)
+@checked(guards.check_batch, schedule=LINEAR, **guards.BATCH)
 def train_one(
     model: keras.Model,
     images: np.ndarray,
     schedule: Schedule = ARTICLE,
     seed: int = 0,
     shares: np.ndarray | None = None,
+    teacher: keras.Model | None = None,
 ) -> float:
     """Take one optimizer step on one batch and return its loss.
 
     Args:
         model: a network of `make_model`, compiled by `compile_model`.
-        images, schedule, seed, shares: as for `draw_batch`, in step `k` of the optimizer by
-            `(seed, k)` alone; `signal + noise = 1` is needed.
+        images, schedule, seed, shares: as for `draw_batch`, with the optimizer's own step; and
+            `signal + noise = 1` is needed.
+        teacher: a network of the same inputs, whose answers are learned instead of the true ones.
 
-    Raises `ValueError` once the learning rate is 0, and for a loss of NaN or infinity, and
-    `MemoryError`, which names a smaller batch, where the step does not fit.
+    Raises `ValueError` once the learning rate is 0 or a loss is no number, and `MemoryError`, which
+    names a smaller batch, where the step does not fit.
     """
     question, answer = draw_batch(images, schedule, seed, steps_done(model), shares)
-    return train_on_batch(model, question, answer)  # |answer - model(question)|, Adam and Muon
+    if teacher is not None:
+        answer = devices.predict_on_batch(teacher, question)
+    return devices.train_on_batch(model, question, answer)  # |answer - model(question)|, and Muon
 
 
 @checked(guards.check_run, schedule=LINEAR, **guards.TRAIN)
@@ -103,6 +105,7 @@ def train(
     *,
     epochs: int,
     labels: np.ndarray | None = None,
+    teacher: keras.Model | None = None,
     batch_size: int = 64,
     learning_rate: Rate = 4e-3,
     loss: str = "mean_absolute_error",
@@ -115,14 +118,13 @@ def train(
 ) -> dict[str, list[float]]:
     """Train until `epochs` epochs are done, going on from the newest state in `weights_dir`.
 
-    Every epoch visits the images in a new order, by `(seed, epoch)` alone; what fills no batch
-    waits for the next. In the end the model holds the **averaged** weights; the plain ones are in
-    the saved state. What stops a run, and how it goes on to the same bits, says `runs.run`.
+    Every epoch has an order of its own, by `(seed, epoch)` alone. At the end the model holds the
+    **averaged** weights. What stops a run, and how it goes on to the same bits, says `runs.run`.
 
     Args:
         model: a network of `make_model`, or of `spread` for several devices; it is compiled anew.
         images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
-        labels: whole numbers `(n,)`, if the network knows classes.
+        labels, teacher: whole numbers `(n,)`, if the network knows classes; as for `train_one`.
         epochs: how many the whole run has, those before an interruption included.
         schedule, seed: `signal + noise = 1` is needed; the seed decides every draw of the run.
         weights_dir, save_minutes: where states are saved (None: nowhere), and how old one may get.
@@ -133,12 +135,10 @@ def train(
     Raises:
         ValueError: a state of another run, or fewer epochs than are done: the model is unchanged.
         OSError: the folder cannot be used, is in use, or the last state could not be saved.
-        KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
-    plan |= {"noise_levels": schedule.noise, "images": images, "labels": labels}
-    shares = guards.one_hot(labels, model)
-    steps = len(images) // batch_size
+    plan |= {"noise_levels": schedule.noise, "images": images, "labels": labels, "teacher": teacher}
+    shares, steps = guards.one_hot(labels, model), len(images) // batch_size
     with Run(model, weights_dir, save_minutes, epochs, plan, callback, callback_every) as run:
         compile_model(model, epochs * steps, learning_rate, loss)
         for epoch, places in run.epochs(steps):
@@ -146,5 +146,5 @@ def train(
             for place in places:
                 batch = order[place * batch_size : (place + 1) * batch_size]
                 asked = None if shares is None else shares[batch]
-                run.losses.append(train_one(model, images[batch], schedule, seed, asked))
+                run.losses.append(train_one(model, images[batch], schedule, seed, asked, teacher))
     return run.history

@@ -135,6 +135,7 @@ KINDS = {
     checks.NUMBERS: numbers_of_none,
     checks.NETWORK: not_whole | st.integers() | st.sampled_from(not_models),
     checks.LEARNER: not_whole | st.integers() | st.sampled_from(not_models),
+    guards.TEACHER: others | floats | st.integers() | st.sampled_from(not_models),
     checks.CLASSES: others | floats | outside(1, 1000),
     guidance.STRENGTH: (st.none() | others | outside(0, 100, floats)).filter(
         lambda bad: not callable(bad)

@@ -8,6 +8,7 @@ import pytest
 
 from diffusion_core import (
     cfg_plus_plus,
+    compile_model,
     draw_batch,
     gaussian_noise,
     guided,
@@ -19,6 +20,7 @@ from diffusion_core import (
     of_class,
     predict,
     train,
+    train_one,
     within,
 )
 from diffusion_core.classes import class_shares
@@ -142,6 +144,40 @@ def test_cfg_plus_plus_is_guidance_of_another_strength_at_each_level(told):
         any_noise = (x - (1 - a) * any_guess) / a
         x = (1 - s) * (any_guess + 0.6 * (told_guess - any_guess)) + s * any_noise
     np.testing.assert_allclose(drawn, x, atol=1e-4)
+
+
+def test_a_guided_network_may_still_be_asked_for_any_class(told):
+    strength = within(3, 0.2, 0.75)
+    anything = of_class(told, None)
+    asked = of_class(guided(told, anything, strength), "ship")
+    expected = guided(of_class(told, "ship"), anything, strength)
+    answers = (network.predict_on_batch(question()) for network in (asked, expected))
+    np.testing.assert_allclose(*answers, atol=1e-6)
+
+
+def test_the_answers_of_a_teacher_are_learned_instead_of_the_true_ones(
+    tiny, told, images, without_xla
+):
+    shares, pupil = np.eye(11, dtype=np.float32)[:10].repeat(2, 0)[:16], tiny(classes=10)
+    teacher = guided(told, of_class(told, None), 3)
+    asked, _ = draw_batch(images, SCHEDULE, 5, 0, shares)
+    answer, guess = (network.predict_on_batch(asked) for network in (teacher, pupil))
+    compile_model(pupil, 10)
+    loss = train_one(pupil, images, SCHEDULE, 5, shares, teacher)
+    assert loss == pytest.approx(np.abs(answer - guess).mean(), rel=1e-4)
+
+
+def test_a_run_belongs_to_its_teacher(tiny, told, images, tmp_path, without_xla):
+    def learn(guidance):
+        teacher = guided(told, of_class(told, None), guidance)
+        options = {"epochs": 1, "batch_size": 8, "weights_dir": tmp_path}
+        train(tiny(classes=10), images, labels=[0] * 16, teacher=teacher, **options)
+
+    learn(3)
+    with pytest.raises(ValueError, match=r"another run: guidance is 2\.0 and was 3\.0"):
+        learn(2)
+    with pytest.raises(ValueError, match=r"the teacher takes .* and the model .*; expected th"):
+        train(tiny(), images, teacher=told, epochs=1, batch_size=8)
 
 
 def test_all_classes_come_in_turn(real_folder):

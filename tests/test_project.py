@@ -15,7 +15,8 @@ import yaml
 
 import diffusion_core
 from diffusion_core.page.notebook import recorded
-from diffusion_core.sources.pretrained import GUIDE, weights_digest
+from diffusion_core.runs.states import weights_digest
+from diffusion_core.sources.pretrained import GUIDE
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "diffusion_core"
@@ -43,11 +44,14 @@ def test_the_shipped_network_comes_from_one_run_to_its_end():
 def test_the_results_shown_belong_to_the_shipped_weights():
     strong, weak = (diffusion_core.load_pretrained(name) for name in ("small", GUIDE))
     measured = {"evaluation": strong, "evaluation-guided": diffusion_core.guided(strong, weak)}
-    measured |= {"guidance": strong, "samplers": strong, "jumps": strong, "editing": strong}
+    names = ("guidance", "samplers", "levels", "jumps", "editing")
+    measured |= dict.fromkeys(names, strong)
     for name, network in measured.items():
         assert recorded(name)["network"] == weights_digest(network), name
     assert recorded("editing")["guide"] == weights_digest(weak)
     assert recorded("classes")["network"] == weights_digest(diffusion_core.load_pretrained("ten"))
+    (learned,) = (row for row in recorded("classes")["rows"] if row["rule"] == "learned")
+    assert learned["network"] == weights_digest(diffusion_core.load_pretrained("ten-guided"))
     assert recorded("jumps")["jumps"] == weights_digest(diffusion_core.load_pretrained("jumps"))
 
 

@@ -29,7 +29,7 @@ def steps(monkeypatch):
     """Replace the training step by one that counts, and lets `at[step]` happen in a step."""
     taken = SimpleNamespace(seen=[], at={})
 
-    def step(model, images, schedule, seed, shares=None):
+    def step(model, images, schedule, seed, shares, teacher):
         number = int(model.optimizer.iterations) + 1
         taken.seen.append((number, images[:, 0, 0, 0].tolist()))
         taken.at.pop(number, int)()

@@ -30,9 +30,10 @@ from diffusion_core.__main__ import _parser, main
 from diffusion_core.page import tables
 from diffusion_core.page.figures import image_grid
 from diffusion_core.runs import states
+from diffusion_core.runs.states import weights_digest
 from diffusion_core.sources import folders
 from diffusion_core.sources.features import FLOOR
-from diffusion_core.sources.pretrained import GUIDE, GUIDES, weights_digest
+from diffusion_core.sources.pretrained import GUIDE, GUIDES
 
 
 def run(line):
@@ -145,7 +146,10 @@ def test_evaluate_prints_the_table_and_writes_everything(tmp_path, monkeypatch, 
         ("sample --weights file --out cars.png", "file is not a whole saved state"),
         ("train --epochs 1 --images 4 --weights-dir run", "batch_size is 64, but there are only 4"),
         ("train --epochs 1 --images 41", "--images is 41; expected a whole number from 1 to 40."),
-        ("train --epochs 1 --teacher small --data .", "a teacher needs no pictures and one device"),
+        (
+            "train --epochs 1 --teacher small --data .",
+            "a teacher needs no pictures of yours and one device",
+        ),
         ("train --epochs 1 --weights-dir file --batch-size 8", "file is a file; expected a folder"),
     ],
 )

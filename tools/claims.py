@@ -23,8 +23,8 @@ PEERS = {
 
 def claims() -> str:
     """Return the section's text."""
-    files = ("peers-training", "peers-drawing", "peers-quality", "browser")
-    training, drawing, trained, browser = results = [recorded(name) for name in files]
+    files = ("peers-training", "peers-drawing", "peers-quality")
+    training, drawing, trained = results = [recorded(name) for name in files]
     guided, alone = recorded("evaluation-guided"), recorded("evaluation")["quality"]["generated"]
     machine = "{cores} cores of an {processor}, with TensorFlow {tensorflow}"
     machines = {machine.format(**file["machine"]) for file in results}
@@ -41,7 +41,8 @@ def claims() -> str:
         "{} {frechet distance:.1f} ({pictures:,} pictures)".format(name, **after[what])
         for what, name in PEERS.items()
     )
-    (live,) = browser["rows"]
+    browser, pad, easel = (recorded(name) for name in ("browser", "pad", "easel"))
+    live = ",\n  ".join(f"{row['what']} in {row['seconds']:.1f} s" for row in browser["rows"])
     near, jpeg, floor = (
         guided["quality"][name]
         for name in ("generated", "cars as JPEG, quality 75", "real training cars")
@@ -70,8 +71,10 @@ quality and copies on {machine.format(**guided["machine"])}
   compiling: {first["predict"]:.1f}, {first["model-predict"]:.1f} and {first["diffusers"]:.1f} s.
 - **After {after["ours"]["minutes"]:.0f} CPU minutes** of training from nothing, Fréchet distance
   (ours by an earlier recipe: 16 levels, Adam alone): {reached}.
-- **In the browser**, once loaded: 16 cars in 16 steps of the network alone in
-  {live["seconds"]:.1f} s; guidance asks two networks instead of one.
+- **In the browser** ({machine.format(**browser["machine"])}), once loaded:
+  {live};
+  a second holds {pad["rows"][0]["redraws a second"]:.1f} redraws of nine cars of chapter 10, and
+  {easel["rows"][0]["redraws of four pictures a second"]:.1f} of the easel's four answers.
 - **Quality**: Fréchet distance to the held-out cars {near["frechet distance"]:.2f} with
   guidance {guided["guidance"]:g}, {alone["frechet distance"]:.2f} without
   ({alone["pictures"]:,} pictures each). That of {jpeg["pictures"]:,} real cars saved as JPEG of

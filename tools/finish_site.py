@@ -142,8 +142,8 @@ def copy_live(live: Path, site: Path) -> None:
     target = site / "live"
     shutil.copytree(WEB / "live", target)
     shutil.copy(WEB / "offline.js", site)
-    for name in ("strong.onnx", "weak.onnx", "jumps.onnx", "ten.onnx"):
-        shutil.copy(live / name, target)
+    for network in live.glob("*.onnx"):
+        shutil.copy(network, target)
     shutil.copytree(live / "recorded", target / "recorded")
     # The package from npm comes without its licence; that for Python, of the same project, has it.
     python = Path(find_spec("onnxruntime").origin).parent

@@ -4,13 +4,13 @@
 
 strong.onnx, weak.onnx by which it is guided, and jumps.onnx of chapter 10 take `image` float32
 (n, height, width, channels), `noise_level` and `next_noise_level` float32 (n, 1), with any n, and
-give `next_image`; ten.onnx of the easel takes `class_shares` float32 (n, 11) too. Large weights are
-stored as float16, as they are shipped, and cast to float32 when the file is loaded. Exits with a
-sentence where one does not answer as Keras does. recorded/ holds draw-00.png to draw-16.png (nine
-guided cars of seed 0, from noise to finished), jumps-00.png to jumps-04.png (by the network that
-jumps), noise-00.png to noise-08.png (the first guided car on its way back), cars.png (24 guided
-cars side by side), captions.json, skips.png and skips.json (what the U answers without its skip
-connections).
+give `next_image`; ten.onnx and ten-guided.onnx of the easel take `class_shares` (n, 11) too. Large
+weights are stored as float16, as they are shipped, and cast to float32 when the file is loaded.
+Exits with a sentence where one does not answer as Keras does. recorded/ holds draw-00.png to
+draw-16.png (nine guided cars of seed 0, from noise to finished), jumps-00.png to jumps-04.png (by
+the network that jumps), noise-00.png to noise-08.png (the first guided car on its way back),
+cars.png (24 guided cars side by side), captions.json, skips.png and skips.json (what the U answers
+without its skip connections).
 """
 
 import json
@@ -47,6 +47,7 @@ def main(folder: Path) -> None:
         "weak.onnx": weak,
         "jumps.onnx": core.load_pretrained("jumps"),
         "ten.onnx": core.load_pretrained("ten"),
+        "ten-guided.onnx": core.load_pretrained("ten-guided"),
     }
     for name, model in networks.items():
         content = to_onnx(model).SerializeToString()

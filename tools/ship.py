@@ -3,15 +3,16 @@
     python tools/ship.py WEIGHTS_DIR [--stand-in]
     python tools/ship.py WEIGHTS_DIR --jumps
     python tools/ship.py WEIGHTS_DIR --ten
+    python tools/ship.py WEIGHTS_DIR --ten-guided
 
-The second line ships its pupil "jumps", the third the network of ten classes with its guide:
-weights, history and a model card of its own, with what bench/jumps.py or bench/classes.py finds.
-The first one writes to diffusion_core/pretrained/: the averaged weights as
-float16, those of earlier epochs, the history with the machine and the model card, and, if asked,
-the stand-in sheet of 1,024 guided cars (seed 0); the first 100 cars to book/_static/cars.png; and
-what `evaluate` finds, alone and guided, to bench/results/evaluation.json and
-evaluation-guided.json. Run it on the machine that trained, with all of CIFAR-10 at hand, after the
-guide was chosen (bench/guidance.py).
+The second line ships its pupil "jumps", the third the network of ten classes with its guide, the
+fourth its pupil that learned to be guided: weights, history and a model card of its own, with what
+bench/jumps.py or bench/classes.py finds. The first one writes to diffusion_core/pretrained/: the
+averaged weights as float16, those of earlier epochs, the history with the machine and the model
+card, and, if asked, the stand-in sheet of 1,024 guided cars (seed 0); the first 100 cars to
+book/_static/cars.png; and what `evaluate` finds, alone and guided, to bench/results/evaluation.json
+and evaluation-guided.json. Run it on the machine that trained, with all of CIFAR-10 at hand, after
+the guide was chosen (bench/guidance.py).
 """
 
 import json
@@ -92,6 +93,17 @@ def ship_ten(weights_dir: Path) -> None:
     write_card("ten", about, model.load_pretrained("ten"), evaluation)
 
 
+def ship_ten_guided(weights_dir: Path) -> None:
+    """Write the files of "ten-guided", and measure it."""
+    about = ship("ten-guided", weights_dir)
+    subprocess.run([sys.executable, ROOT / "bench" / "classes.py"], check=True)
+    rows = json.loads((ROOT / "bench" / "results" / "classes.json").read_text())["rows"]
+    numbers = ("frechet distance", "precision", "recall", "taken for its class")
+    (row,) = (row for row in rows if row["rule"] == "learned")
+    evaluation = table([{name: f"{row[name]:.2f}" for name in numbers}]).data
+    write_card("ten-guided", about, model.load_pretrained("ten-guided"), evaluation)
+
+
 def ship(name: str, weights_dir: Path) -> dict:
     """Write weights and history of a network; return what its newest state says of itself."""
     about = states.read_about(states.find_latest(weights_dir))
@@ -133,6 +145,8 @@ def unchanged_loss() -> float:
 if __name__ == "__main__":
     if "--jumps" in sys.argv:
         ship_jumps(Path(sys.argv[1]))
+    elif "--ten-guided" in sys.argv:
+        ship_ten_guided(Path(sys.argv[1]))
     elif "--ten" in sys.argv:
         ship_ten(Path(sys.argv[1]))
     else:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from diffusion_core import checks
-from diffusion_core.checks import brief, number, short_repr, whole
+from diffusion_core.checks import number, one_line, short_repr, whole
 from diffusion_core.runs import states
 from diffusion_core.runs.devices import check_shares, device_names
 from diffusion_core.runs.optimizer import AveragingMuon, optimizer, steps_done
@@ -53,11 +53,17 @@ def LABELS(name, value):
     return labels
 
 
+def TEACHER(name, value):
+    """The kind of networks whose answers are learned; or None."""
+    return None if value is None else checks.LEARNER(name, value)
+
+
 PLAN = {"total_steps": STEPS, "learning_rate": RATE, "loss": LOSS}
 RUN = {"epochs": STEPS, "batch_size": checks.COUNT, "learning_rate": RATE, "loss": LOSS}
 RUN |= {"seed": checks.SEED, "weights_dir": checks.PATH, "save_minutes": number(checks.YEAR)}
 RUN |= {"callback": checks.CALLBACK, "callback_every": checks.COUNT}
-TRAIN = RUN | {"model": checks.LEARNER, "images": checks.IMAGES, "labels": LABELS}
+BATCH = {"model": checks.LEARNER, "images": checks.IMAGES, "seed": checks.SEED, "teacher": TEACHER}
+TRAIN = RUN | BATCH | {"labels": LABELS}
 
 
 def check_precision(model, **_):
@@ -70,13 +76,14 @@ def check_precision(model, **_):
         )
 
 
-def check_batch(model, images, shares, **_):
+def check_batch(model, images, shares, teacher, **_):
     """Raise `ValueError` unless a compiled model can take a step with this batch."""
     if not isinstance(optimizer(model), AveragingMuon):
         raise ValueError(
             "the model has no optimizer; call compile_model(model, total_steps) first."
         )
     checks.check_images_of(model, images)
+    check_teacher(model, teacher)
     expected = (len(images), *model.input_shape[3][1:]) if len(model.inputs) == 4 else None
     if getattr(shares, "shape", None) != expected:
         raise ValueError(
@@ -91,7 +98,7 @@ def check_batch(model, images, shares, **_):
         )
 
 
-def check_run(model, images, labels, epochs, batch_size, **_):
+def check_run(model, images, labels, teacher, epochs, batch_size, **_):
     """Raise unless `train` can begin with these images."""
     if not hasattr(model, "settings"):
         raise TypeError(
@@ -106,8 +113,18 @@ def check_run(model, images, labels, epochs, batch_size, **_):
             "that many."
         )
     check_labels(model, images, labels)
+    check_teacher(model, teacher)
     check_shares(model, batch_size)
     whole(1, (2**31 - 1) // (len(images) // batch_size))("epochs", epochs)
+
+
+def check_teacher(model, teacher):
+    """Raise `ValueError` unless a teacher, where there is one, is asked what the model is asked."""
+    if teacher is not None and teacher.input_shape != model.input_shape:
+        raise ValueError(
+            f"the teacher takes {teacher.input_shape} and the model {model.input_shape}; expected "
+            "the same: give a teacher of pictures of the same size, and of the same classes."
+        )
 
 
 def check_labels(model, images, labels):
@@ -139,11 +156,7 @@ def one_hot(labels, model):
 
 def check_pupil(model, teacher, epochs, jumps, batch_size):
     """Raise `ValueError` unless a network can learn so many `jumps` an epoch from a teacher."""
-    if model.input_shape != teacher.input_shape:
-        raise ValueError(
-            f"the teacher draws pictures {teacher.input_shape[0][1:]} and the model "
-            f"{model.input_shape[0][1:]}; give a teacher of pictures of the same size."
-        )
+    check_teacher(model, teacher)
     if batch_size > jumps:
         raise ValueError(
             f"batch_size is {batch_size}, but only {jumps} jumps are asked an epoch; give more "
@@ -153,7 +166,9 @@ def check_pupil(model, teacher, epochs, jumps, batch_size):
     whole(1, (2**31 - 1) // (jumps // batch_size))("epochs", epochs)
 
 
-def describe(model, noise_levels, loss, learning_rate, images=None, labels=None, **others):
+def describe(
+    model, noise_levels, loss, learning_rate, images=None, labels=None, teacher=None, **others
+):
     """Return, as JSON, what makes a run this one and no other."""
     # Two losses or rules may have one name, so both are tried, to three digits.
     shape = model.input_shape[0][1:]
@@ -164,6 +179,11 @@ def describe(model, noise_levels, loss, learning_rate, images=None, labels=None,
         rate, rates = _as_json(rate), [f"{float(rate(step)):.3g}" for step in (1, 10**3, 10**6)]
     if labels is not None:
         others["labels_sha256"] = _digest(labels)
+    if teacher is not None:  # the strength of its guidance is in no weight
+        others |= {
+            "teacher": states.weights_digest(teacher),
+            "guidance": getattr(teacher, "guidance", 1),
+        }
     if images is not None:
         others |= {**trained_on(images), "draw_rule": DRAW_RULE}
     described = {
@@ -222,13 +242,13 @@ def check_state(path, about, wanted, epochs):
         )
     # What older versions did not write down yet is taken for what it is now.
     differing = [
-        f"{brief(name)} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
+        f"{one_line(name)} is {short_repr(wanted.get(name))} and was {short_repr(saved.get(name))}"
         for name in {**saved, **wanted}
         if wanted.get(name) != saved.get(name, wanted.get(name))
     ]
     if differing:
         raise ValueError(
-            f"{path} belongs to another run: {brief('; '.join(differing), 1000)}. Give "
+            f"{path} belongs to another run: {one_line('; '.join(differing), 1000)}. Give "
             "what it was to go on, or another weights_dir to start anew."
         )
     try:
@@ -258,7 +278,7 @@ def check_state(path, about, wanted, epochs):
             stacklevel=5,
         )
     changed = [
-        f"{k} {v} (was {brief(was.get(k))})" for k, v in versions().items() if v != was.get(k)
+        f"{k} {v} (was {one_line(was.get(k))})" for k, v in versions().items() if v != was.get(k)
     ]
     if changed:
         warnings.warn(

@@ -79,8 +79,23 @@ class Run:
             self._held = held.pop_all()
         return self
 
-    def resume(self, steps: int):
-        """Put the state into the compiled model; yield the epochs left, of so many steps."""
+    def epochs(self, steps: int):
+        """Put the state into the compiled model; yield each epoch left, and the places left in it.
+
+        An epoch has so many steps, and a place is the number of a batch in it.
+        """
+        self._steps = steps
+        for epoch in range(self._resume() + 1, self._epochs + 1):
+            self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
+            yield epoch, self._places()
+            self._end_epoch()
+            if self._callback and (epoch % self._callback_every == 0 or epoch == self._epochs):
+                self._show()
+            # After the callback: if that is killed, it is called again.
+            self._save_if_due(now=True)
+
+    def _resume(self):
+        """Restore what was found, say where the run begins, and return how many epochs are done."""
         if self._found:
             path, tensors, about = self._found
             states.restore(states.variables(self.model), tensors, path)
@@ -89,30 +104,17 @@ class Run:
             self.history, self.losses = about["history"], about["losses"]
             self._epoch_seconds, self._found = about["seconds"], None
             self._path, self._saved = path, self._place()
-        self._steps, epochs, done = steps, self._epochs, len(self.history["epoch"])
+        done, steps = len(self.history["epoch"]), self._steps
         if self.folder is not None:
             begin = f"goes on from {self._path.name}, epoch {done}" if self._path else "starts anew"
             print(f"Training {begin} in {self.folder}.", file=Display(sys.stdout))
-        size = {"total": epochs * steps, "initial": done * steps + len(self.losses)}
-        known = self._configuration or guards.trained_on(**self._plan)
-        self.model.configuration = known
+        self.model.configuration = self._configuration or guards.trained_on(**self._plan)
+        size = {"total": self._epochs * steps, "initial": done * steps + len(self.losses)}
         self._bar = tqdm(unit="step", file=Display(sys.stderr), **size)
-        for epoch in range(done + 1, epochs + 1):
-            self._bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
-            yield epoch
-            # After the callback: if that is killed, it is called again.
-            self._save_if_due(now=True)
+        return done
 
-    def epochs(self, steps: int):
-        """Yield each epoch that is left, of so many steps, and the places in it that are left."""
-        for epoch in self.resume(steps):
-            yield epoch, self.places()
-            self.end_epoch()
-            if self._callback and (epoch % self._callback_every == 0 or epoch == self._epochs):
-                self.show(self._callback)
-
-    def places(self):
-        """Yield the places of the batches that are left of this epoch, and save in between."""
+    def _places(self):
+        """Yield the places that are left of this epoch, and save in between."""
         start = time.perf_counter() - self._epoch_seconds
         for place in range(len(self.losses), self._steps):
             self._save_if_due()
@@ -123,7 +125,7 @@ class Run:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update()
 
-    def end_epoch(self) -> None:
+    def _end_epoch(self):
         """Add a row to the history."""
         row = (
             len(self.history["epoch"]) + 1,
@@ -138,15 +140,12 @@ class Run:
         self.losses.clear()
         self._epoch_seconds = 0.0
 
-    def show(self, callback) -> None:
-        """Call `callback(epoch, model, history)` with the averaged weights in the model.
-
-        It is called again if the process is killed meanwhile, but not if it raises an error.
-        """
+    def _show(self):
+        """Call the callback with averaged weights; again after a kill, but not after an error."""
         copied = {column: list(values) for column, values in self.history.items()}
         try:
             with averaged_weights(self.model), outside():
-                callback(copied["epoch"][-1], self.model, copied)
+                self._callback(copied["epoch"][-1], self.model, copied)
         except BaseException:
             self._stop()
             raise

@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from diffusion_core.checks import MOST_NUMBERS, brief, short_repr
+from diffusion_core.checks import MOST_NUMBERS, one_line, short_repr
 from diffusion_core.runs.files import DRIVE, read_file, write_atomically
 from diffusion_core.runs.optimizer import averages, steps_done
 
@@ -85,7 +85,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         later = about["format"] > FORMAT
         tensors = {} if later else safetensors.numpy.load(content)
     except (FileNotFoundError, IsADirectoryError, *_NO_STATE) as error:
-        raise DamagedError(f"{path} is not a whole saved state: {brief(error)}.") from error
+        raise DamagedError(f"{path} is not a whole saved state: {one_line(error)}.") from error
     if later:
         raise ValueError(
             f"{path} has format {short_repr(about['format'])}; this version reads {FORMAT}. Update "
@@ -105,7 +105,7 @@ def build(make, path: Path, tensors: dict[str, np.ndarray], about: dict) -> kera
     except _NO_STATE as error:
         settings = short_repr(about.get("settings"))
         raise ValueError(
-            f"{path} holds no network of make_model({settings}); expected one: {brief(error)}"
+            f"{path} holds no network of make_model({settings}); expected one: {one_line(error)}"
         ) from None
 
 
@@ -200,7 +200,7 @@ def find_newest(weights_dir: str | Path) -> tuple[Path, dict[str, np.ndarray], d
     found = [*folder.glob("*.safetensors"), *folder.glob("*/state-*.safetensors")]
     if others := [p for p in found if not re.match(r"\.|epoch-|damaged-", p.name)]:
         raise ValueError(
-            f"{folder} holds {brief(others[0].relative_to(folder))}, and nothing named "
+            f"{folder} holds {one_line(others[0].relative_to(folder))}, and nothing named "
             "state-EPOCHS-STEP.safetensors; expected states of one run. Give that file its old "
             "name, or the folder in which it lies, or another weights_dir."
         )
@@ -247,7 +247,7 @@ def restore(into: dict[str, keras.Variable], tensors: dict[str, np.ndarray], pat
         expected = tuple(into[key].shape) if key in into else "nothing"
         if saved != expected:
             raise ValueError(
-                f"{path} is of another network: at {brief(key)} it holds {brief(saved)}, and "
+                f"{path} is of another network: at {one_line(key)} it holds {one_line(saved)}, and "
                 f"the model holds {expected}. Build the model with the same make_model arguments."
             )
     for key, variable in into.items():
@@ -271,6 +271,12 @@ def adopt(copy: keras.Model, model: keras.Model) -> keras.Model:
             weights[tuple(map(slice, old.shape))] = old
         new.assign(weights)
     return copy
+
+
+def weights_digest(model) -> str:
+    """Return twelve digits that tell a network's weights from others: results belong to weights."""
+    content = b"".join(weights.tobytes() for weights in model.get_weights())
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def export(model: keras.Model, path: str | Path) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from diffusion_core.checks import brief
+from diffusion_core.checks import one_line
 from diffusion_core.runs.files import drive_dir, read_file, write_atomically
 from diffusion_core.sources.pretrained import PRETRAINED
 
@@ -139,7 +139,7 @@ def _read(place, numbers=range(10), splits=tuple(BATCH_FILES)):
         try:
             batches = [_parse_batch(file) for file in _batch_files(place, BATCH_FILES[split])]
         except Exception as error:  # a broken file may cause any
-            raise ValueError(f"{place} cannot be read as CIFAR-10: {brief(error)}.") from error
+            raise ValueError(f"{place} cannot be read as CIFAR-10: {one_line(error)}.") from error
         for number in numbers:
             images = np.concatenate([images[labels == number] for images, labels in batches])
             found[number, split] = _checked(images, number, split, place)
@@ -249,7 +249,7 @@ def search_sources(number: int, split: str) -> np.ndarray:
         try:
             found = read()
         except Exception as error:
-            reason = brief(str(error).removeprefix(f"{source} "))
+            reason = one_line(str(error).removeprefix(f"{source} "))
             tried.append(f"{source}: {reason or type(error).__name__}")
             continue
         if source != cache:

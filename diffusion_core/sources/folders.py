@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from diffusion_core.checks import PATH, SIDE, brief, checked, short_repr
+from diffusion_core.checks import PATH, SIDE, checked, one_line, short_repr
 from diffusion_core.sources.cifar10 import sort
 
 # Others are rare, and for some Pillow starts a program of another maker.
@@ -49,7 +49,7 @@ def load_folder(folder: str | os.PathLike, size: int = 32) -> np.ndarray:
         try:
             pictures.append(_read(file, size))
         except Exception:  # a broken or hostile file may cause any
-            left_out.append(brief(file.name))
+            left_out.append(one_line(file.name))
     if left_out:
         names = f"{', '.join(left_out[:5])}{', …' if left_out[5:] else ''}"
         warnings.warn(

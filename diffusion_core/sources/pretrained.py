@@ -1,6 +1,5 @@
 """What comes with the package: networks, their history, and where they lie."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -39,9 +38,3 @@ def find_network(name: str | Path) -> Path:
         if isinstance(name, (str, Path)) and os.path.exists(os.path.expanduser(name)):
             return Path(os.path.expanduser(name))
         raise ValueError(f"{error} A file or a folder of `train` will do as well.") from None
-
-
-def weights_digest(model) -> str:
-    """Return twelve digits that tell a network's weights from others: results belong to weights."""
-    content = b"".join(weights.tobytes() for weights in model.get_weights())
-    return hashlib.sha256(content).hexdigest()[:12]

@@ -54,9 +54,9 @@ def schedule(level, steps):
     return Schedule(signal=1 - noise, noise=noise)
 
 
-def draw_on(page, image, hole=None, label="mix", **settings):
+def draw_on(page, image, hole=None, label="mix", name="ten", **settings):
     """Return what the page's worker draws, as float32 (4, 32, 32, 3)."""
-    request = {"run": 1, "wasm": True, "networks": ["ten.onnx"], "n": 4} | settings
+    request = {"run": 1, "wasm": True, "networks": [f"{name}.onnx"], "n": 4} | settings
     request["shares"] = class_shares(MIX if label == "mix" else label).tolist()
     hole = None if hole is None else hole.ravel().astype(int).tolist()
     found = page.evaluate(ASK, [request, image.ravel().tolist(), hole])
@@ -78,6 +78,15 @@ def test_the_page_redraws_a_picture_as_python_does(still, level, steps, label, w
     found = draw_on(still, picture(), label=label, **settings)
     four = np.repeat(picture(), 4, axis=0)
     expected = redraw(network(label, w), four, level, schedule(level, steps), seed=5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_network_that_learned_guidance_redraws_as_python_does(still):
+    settings = {"level": 0.6, "steps": 4, "seed": 5, "guidance": 1}
+    found = draw_on(still, picture(), label="ship", name="ten-guided", **settings)
+    guided_by_itself = of_class(load_pretrained("ten-guided"), "ship")
+    four = np.repeat(picture(), 4, axis=0)
+    expected = redraw(guided_by_itself, four, 0.6, schedule(0.6, 4), seed=5)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -236,7 +245,9 @@ def test_an_answer_is_taken_onto_the_sheet_and_can_be_given_back(easel):
     easel.field("second").select_option("ship")
     easel.field("mix").fill("40")
     easel.rests()
-    assert "automobile and 40 % ship, strength 0.60, guidance 2" in easel.sentence.inner_text()
+    assert (
+        "automobile and 40 % ship, strength 0.60, guidance learned" in easel.sentence.inner_text()
+    )
     second = easel.answers()[1]
     easel.press("Go on from answer 2")
     np.testing.assert_array_equal(easel.saved(), second)
@@ -348,13 +359,14 @@ def test_a_picture_can_be_dropped(easel):
 
 def test_a_link_holds_the_settings_and_one_that_asks_for_too_much_says_so(easel):
     easel.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    for name, value in (("strength", "35"), ("guidance", "3.5"), ("seed", "7")):
+    for name, value in (("strength", "35"), ("seed", "7")):
         easel.field(name).fill(value)
-    easel.field("class").select_option("frog")
+    for name, value in (("class", "frog"), ("guidance", "1.5")):
+        easel.field(name).select_option(value)
     easel.press("Copy link")
     easel.sentence.get_by_text("The link is copied.").wait_for()
     link = easel.page.evaluate("navigator.clipboard.readText()")
-    words = "easel-class-frog-second-truck-mix-0-strength-35-guidance-3.5-seed-7"
+    words = "easel-class-frog-second-truck-mix-0-strength-35-guidance-1.5-seed-7"
     assert link.endswith("#" + words)
     easel.page.goto("about:blank")
     easel.page.goto(link)
@@ -373,8 +385,15 @@ def test_nothing_large_comes_before_the_first_touch_and_then_one_network_alone(e
     assert [url for url in easel.page.requested if url.endswith(large)] == []
     easel.draw((3, 3))
     easel.rests()
-    networks = {url.rsplit("/", 1)[1] for url in easel.page.requested if url.endswith(".onnx")}
-    assert networks == {"ten.onnx"}
+
+    def networks():
+        urls = easel.page.requested
+        return {url.rsplit("/", 1)[1] for url in urls if url.endswith(".onnx")}
+
+    assert networks() == {"ten-guided.onnx"}
+    easel.field("guidance").select_option("2")
+    easel.rests()
+    assert networks() == {"ten-guided.onnx", "ten.onnx"}
 
 
 def test_a_page_that_was_used_works_offline(easel, server):

@@ -54,7 +54,10 @@ export const MARKUP = `
   </div>
   ${slider("mix", "Share of the second class", 0, 100, 5, 0)}
   ${slider("strength", "Strength: the noise level to begin at,", 5, 100, 5, 60)}
-  ${slider("guidance", "Guidance", 1, 4, 0.5, 2)}
+  <label class="live-wide">Guidance <select name="guidance">
+    <option value="learned">learned: one call a step</option>
+    ${[1, 1.5, 2, 3, 4].map((w) => `<option value="${w}">${w}${w > 1 ? ": two calls a step" : ": none"}</option>`).join("")}
+  </select></label>
   <label class="live-wide">Seed <input type="number" name="seed" min="0" max="4294967295" value="0" required></label>
   <div class="live-row">
     <button type="button" name="another">Another seed</button>

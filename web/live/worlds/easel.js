@@ -11,7 +11,7 @@ import { onFile, readPhoto, savePicture } from "../photo.js";
 import { drawNumbers } from "../pixels.js";
 import { SIDE, apply, covered, emptySheet, flooded, paintSheet, sketchedSheet } from "../sheet.js";
 
-const NETWORKS = ["ten.onnx"];
+const [LEARNED, TEN] = [["ten-guided.onnx"], ["ten.onnx"]]; // the second is guided by a second call
 const [QUICK, SHARP] = [4, 16]; // steps while the hand moves, and when it rests
 const REST = 400; // milliseconds without a move
 const UNDONE = 100; // how many changes can be taken back
@@ -24,7 +24,7 @@ export function mount(root) {
   const canvas = root.querySelector("canvas");
   const [status, problem, progress] = [".live-status", ".live-error", "progress"].map((s) => root.querySelector(s));
   const [takes, saves] = ["take", "save"].map((name) => [...root.querySelectorAll(`[name=${name}]`)]);
-  const ask = openNetwork(root, receive, NETWORKS);
+  const ask = openNetwork(root, receive, LEARNED);
   const before = []; // sheets to go back to
   let sheet = sketchedSheet();
   let answers = [];
@@ -68,7 +68,7 @@ export function mount(root) {
   onFile(root, file, takePhoto);
   window.addEventListener("hashchange", follow);
   follow();
-  sizeOfFirstLoad(NETWORKS).then((sentence) => (status.textContent ||= `${INTRODUCTION} ${sentence}`));
+  sizeOfFirstLoad(LEARNED).then((sentence) => (status.textContent ||= `${INTRODUCTION} ${sentence}`));
 
   /** Let the tool change the sheet on the way to this place, from the last one of the same stroke. */
   function draw(place, begins) {
@@ -150,7 +150,7 @@ export function mount(root) {
   }
 
   function tell() {
-    const words = { mix: `${mix.value} %`, strength: level().toFixed(2), guidance: guidance.value };
+    const words = { mix: `${mix.value} %`, strength: level().toFixed(2) };
     for (const [name, value] of Object.entries(words)) {
       form.elements[name].parentElement.querySelector(".live-where").textContent = value;
     }
@@ -159,8 +159,9 @@ export function mount(root) {
   function request(steps) {
     const { picture, hole } = sheet;
     const shares = mixedShares(form.elements.class, second, mix.value / 100);
-    const numbers = { level: level(), guidance: Number(guidance.value), seed: Number(seed.value), n: takes.length };
-    asked = { picture, hole: hole.includes(1) ? hole : undefined, shares, steps, ...numbers };
+    const numbers = { level: level(), guidance: Number(guidance.value) || 1, seed: Number(seed.value), n: takes.length };
+    const networks = guidance.value === "learned" ? LEARNED : TEN;
+    asked = { networks, picture, hole: hole.includes(1) ? hole : undefined, shares, steps, ...numbers };
     waiting = false;
     ask(asked);
   }
