@@ -152,7 +152,8 @@ def copy_live(live: Path, site: Path) -> None:
     for file in (*(RUNTIME / name for name in RUNTIME_FILES), *licences):
         shutil.copy(file, target / "ort")
     # The page needs the sizes beforehand, since a server that compresses does not tell them.
-    files = sorted(path for path in target.rglob("*") if path.is_file())
+    # Our style sheet is none of them: it is joined with the others.
+    files = sorted(p for p in target.rglob("*") if p.is_file() and p.suffix != ".css")
     sizes = {path.relative_to(target).as_posix(): path.stat().st_size for path in files}
     about = {"image_shape": IMAGE_SHAPE, "bytes": sizes}
     (target / "files.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -65,6 +65,8 @@ def draw_on(page, image, hole=None, label="mix", name="ten", **settings):
 
 @cache
 def network(label, w):
+    if w == "learned":
+        return of_class(load_pretrained("ten-guided"), label)
     ten = load_pretrained("ten")
     label = MIX if label == "mix" else label
     return guided(of_class(ten, label), of_class(ten, None), w)
@@ -84,9 +86,8 @@ def test_the_page_redraws_a_picture_as_python_does(still, level, steps, label, w
 def test_the_network_that_learned_guidance_redraws_as_python_does(still):
     settings = {"level": 0.6, "steps": 4, "seed": 5, "guidance": 1}
     found = draw_on(still, picture(), label="ship", name="ten-guided", **settings)
-    guided_by_itself = of_class(load_pretrained("ten-guided"), "ship")
     four = np.repeat(picture(), 4, axis=0)
-    expected = redraw(guided_by_itself, four, 0.6, schedule(0.6, 4), seed=5)
+    expected = redraw(network("ship", "learned"), four, 0.6, schedule(0.6, 4), seed=5)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -172,7 +173,7 @@ def test_while_a_hand_draws_answers_come_and_when_it_rests_those_to_what_it_drew
     assert 2 <= int(easel.box.get_attribute("data-drawn")) - before < len(moves)
     sheet = normalize(easel.saved()[None])
     four = np.repeat(sheet, 4, axis=0)
-    expected = redraw(network("automobile", 2), four, 0.6, schedule(0.6, 16))
+    expected = redraw(network("automobile", "learned"), four, 0.6, schedule(0.6, 16))
     found = easel.answers().astype(int)
     assert np.abs(found - denormalize(expected)).max() <= 1
     np.testing.assert_array_equal(easel.saved("Save answer 3 as PNG"), found[2])
