@@ -25,6 +25,7 @@ from diffusion_core import (
     predict_step,
     sampling,
     training,
+    within,
 )
 from diffusion_core.__main__ import _parser, main
 from diffusion_core.page import tables
@@ -283,6 +284,13 @@ def test_all_labels_are_learned_and_a_network_that_knew_one_begins_with_that(mon
     assert (len(images), options["labels"].tolist()) == (25, labels[:25].tolist())
     np.testing.assert_array_equal(network.get_weights()[-1], small.get_weights()[-1])
     assert network.settings["classes"] == 10
+    assert options.get("teacher") is None
+    assert run(f"{line} --teacher ten") == 0
+    ((pupil, _), options), ten = asked[1], load_pretrained("ten")
+    assert weights_digest(pupil) == weights_digest(ten)
+    taught_by = guided(ten, of_class(ten, None), within(3, 0.2, 0.8))
+    assert weights_digest(options["teacher"]) == weights_digest(taught_by)
+    assert options["teacher"].guidance == taught_by.guidance
     assert run(f"{line} --data photos") == 1
 
 
