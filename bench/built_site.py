@@ -54,10 +54,10 @@ START = """async (root) => {
 NETWORK_CAME = """() => performance.getEntriesByType("resource")
     .some(({ name }) => /\\/ort\\/|\\.onnx$/.test(name))"""
 
-# Only tasks of 50 milliseconds and more are told.
+# Runs in the page: counts the tasks of 50 milliseconds and more.
 WATCH = """() => {
-    window.longest = [];
-    new PerformanceObserver((list) => longest.push(...list.getEntries().map((e) => e.duration)))
+    window.long = 0;
+    new PerformanceObserver((list) => { long += list.getEntries().length; })
         .observe({ type: "longtask" });
 }"""
 
@@ -88,7 +88,7 @@ def browser(arguments) -> None:
 
 
 def pad(arguments) -> None:
-    """Move over the pad for five seconds; count the redraws, and time the page's longest task."""
+    """Move over the pad for five seconds; count the redraws, and the tasks that stop the page."""
     rates, tasks = [], []
     with serve() as server, launch() as chromium:
         for _ in range(ROUNDS):
@@ -99,12 +99,12 @@ def pad(arguments) -> None:
             box.get_by_text("in 4 steps").wait_for()
             page.evaluate(WATCH)
             rates.append(answers_while_moving(page, box, box.locator("canvas").nth(1)))
-            tasks.append(page.evaluate("Math.max(0, ...longest)"))
+            tasks.append(page.evaluate("long"))
             page.close()
     row = {
         "what": "nine cars in two steps, redrawn while the hand moves",
         "redraws a second": round(statistics.median(rates), 1),
-        "milliseconds of the longest task": round(max(tasks)),
+        "tasks of 50 milliseconds and more": sum(tasks),
         "browser": f"WebAssembly, one thread, Chromium {chromium.version}",
     }
     write_results("pad", [row], arguments.results)

@@ -7,8 +7,8 @@ results/classes.json has the distance to training pictures (by which a rule is c
 recall, and the share of pictures that another classifier takes for the class that was asked for:
 six convolutions of other widths, trained here, which no measure of this package uses. The held-out
 pictures then judge once, over all and class by class: plain drawing, the rule that the package
-names, louder ones, the nearest of those by which 85% or more are taken for their class, and "ten-
-guided", which learned that one and asks once instead of twice. The test of chapter 7 looks for
+names, louder ones, the nearest of those by which 85% or more are taken for their class, and
+"ten-guided", which learned that one and asks once instead of twice. The test of chapter 7 looks for
 copies among the pictures of each class, and among real ones.
 """
 
@@ -108,8 +108,11 @@ def main() -> None:
         clouds = classifier_features(drawn), classifier_features(twice)
         difference, *interval = paired_difference(frechet_distance, *clouds, unseen)
         changed = float(np.abs(drawn.astype(int) - twice).mean())
-        more = {"further than two calls": difference, "95% of it": interval}
-        return judge(about) | more | {"grey levels to two calls": changed}
+        return judge(about) | {
+            "further than two calls": difference,
+            "95% of it": interval,
+            "grey levels to two calls": changed,
+        }
 
     rules = [{**LEARNED, "network": weights_digest(network("ten-guided")), **more}]
     add_rows("classes", rules, judge_learned, arguments.results, **about)

@@ -85,8 +85,7 @@ def train_one(
 
     Args:
         model: a network of `make_model`, compiled by `compile_model`.
-        images, schedule, seed, shares: as for `draw_batch`, with the optimizer's own step; and
-            `signal + noise = 1` is needed.
+        images, schedule, seed, shares: as for `draw_batch`; `signal + noise = 1` is needed.
         teacher: a network of the same inputs, whose answers are learned instead of the true ones.
 
     Raises `ValueError` once the learning rate is 0 or a loss is no number, and `MemoryError`, which
@@ -124,7 +123,7 @@ def train(
     Args:
         model: a network of `make_model`, or of `spread` for several devices; it is compiled anew.
         images: float32 `(n, height, width, channels)` in [-1, 1], at least `batch_size`.
-        labels, teacher: whole numbers `(n,)`, if the network knows classes; as for `train_one`.
+        labels: whole numbers `(n,)`, if the network knows classes; teacher: as for `train_one`.
         epochs: how many the whole run has, those before an interruption included.
         schedule, seed: `signal + noise = 1` is needed; the seed decides every draw of the run.
         weights_dir, save_minutes: where states are saved (None: nowhere), and how old one may get.
@@ -135,6 +134,7 @@ def train(
     Raises:
         ValueError: a state of another run, or fewer epochs than are done: the model is unchanged.
         OSError: the folder cannot be used, is in use, or the last state could not be saved.
+        KeyboardInterrupt, SystemExit: after a signal, once the state is saved.
     """
     plan = {"batch_size": batch_size, "learning_rate": learning_rate, "loss": loss, "seed": seed}
     plan |= {"noise_levels": schedule.noise, "images": images, "labels": labels, "teacher": teacher}

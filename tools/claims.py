@@ -42,7 +42,7 @@ def claims() -> str:
         for what, name in PEERS.items()
     )
     browser, pad, easel = (recorded(name) for name in ("browser", "pad", "easel"))
-    live = ",\n  ".join(f"{row['what']} in {row['seconds']:.1f} s" for row in browser["rows"])
+    live = ";\n  ".join(f"{row['what']}: {row['seconds']:.2f} s" for row in browser["rows"])
     near, jpeg, floor = (
         guided["quality"][name]
         for name in ("generated", "cars as JPEG, quality 75", "real training cars")
@@ -71,7 +71,8 @@ quality and copies on {machine.format(**guided["machine"])}
   compiling: {first["predict"]:.1f}, {first["model-predict"]:.1f} and {first["diffusers"]:.1f} s.
 - **After {after["ours"]["minutes"]:.0f} CPU minutes** of training from nothing, Fréchet distance
   (ours by an earlier recipe: 16 levels, Adam alone): {reached}.
-- **In the browser** ({machine.format(**browser["machine"])}), once loaded:
+- **In the browser**, on one of {browser["machine"]["cores"]} cores of an
+  {browser["machine"]["processor"]}, once loaded:
   {live};
   a second holds {pad["rows"][0]["redraws a second"]:.1f} redraws of nine cars of chapter 10, and
   {easel["rows"][0]["redraws of four pictures a second"]:.1f} of the easel's four answers.

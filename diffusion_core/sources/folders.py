@@ -2,7 +2,6 @@
 
 import io
 import math
-import operator
 import os
 import re
 import warnings
@@ -67,19 +66,23 @@ class _File(io.BufferedReader):
 
     reads = scans = tags = size = 0
 
+    def __init__(self, path):
+        super().__init__(io.FileIO(path))
+        self.most = 2**16 + 3 * os.path.getsize(path)
+
     def read(self, size=-1):
         content = super().read(size)
         self.reads, self.size = self.reads + 1, self.size + len(content)
         self.scans += len(SCAN.findall(content))
         self.tags += len(content) * content.startswith((b"Exif\0", b"MPF\0"))
-        most = MOST_READS, MOST_SCANS, MOST_TAGS, 2**16 + 3 * os.fstat(self.fileno()).st_size
-        if any(map(operator.gt, (self.reads, self.scans, self.tags, self.size), most)):
+        many = self.reads > MOST_READS or self.scans > MOST_SCANS or self.tags > MOST_TAGS
+        if many or self.size > self.most:
             raise ValueError("the file has too many parts")
         return content
 
 
 def _read(path, size):
-    with _File(io.FileIO(path)) as file, warnings.catch_warnings(action="ignore"):
+    with _File(path) as file, warnings.catch_warnings(action="ignore"):
         most = MOST_OF_WEBP if file.peek(12)[8:12] == b"WEBP" else MOST_PIXELS
         if os.path.getsize(path) > 4 * most:
             raise ValueError("the file is too large")

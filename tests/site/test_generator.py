@@ -231,8 +231,12 @@ def test_the_start_page_draws_in_four_jumps_and_fetches_the_other_network_when_a
     start.box.get_by_label("By the network of chapter 10").uncheck()
     start.says("Done: 2 cars from seed 4 in 16 steps, guidance 3,")
     assert_same_picture(start.pixels(), python(2, seed=4)[-1])
+    start.box.get_by_label("By the network of chapter 10").check()
+    start.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+    start.draw(seed=5)
     start.follow("#draw-seed-4-cars-2-steps-4-jumps")
     start.says("Done: 2 cars from seed 4 in 4 steps, by the network that jumps,")
+    assert_same_picture(start.pixels(), states[4])
     start.follow("#draw-seed-4-cars-1-steps-1-guidance-3")
     start.says("Done: 1 car from seed 4 in 1 step, guidance 3,")
     assert page.complaints == []
@@ -461,7 +465,7 @@ def test_a_file_that_does_not_come_is_said_until_it_is_there(open_page, server):
 
 
 def test_a_page_that_was_used_works_offline(open_page, server):
-    generator = Generator(open_page("06-sampling.html?wasm"))
+    generator = Generator(open_page(PAGE))
     generator.draw(cars=1, steps=2)
     before = generator.pixels()
     generator.page.locator("html[data-offline=ready]").wait_for(state="attached")

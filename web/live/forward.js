@@ -3,9 +3,10 @@
 // The pictures are cars that the shipped network drew, or one of the reader's own, which is read
 // and shrunk here and goes nowhere.
 
+import { recordedCars } from "./cars.js";
 import { gaussianNoise } from "./noise.js";
 import { readPhoto } from "./photo.js";
-import { drawGrid, fit, readNumbers, toPixels } from "./pixels.js";
+import { drawGrid, fit, toPixels } from "./pixels.js";
 
 const SIDE = 32;
 const CARS = 6;
@@ -62,11 +63,8 @@ async function mount(root) {
   }
 
   async function takeCar() {
-    const crop = [Number(picture.value) * SIDE, 0, SIDE, SIDE];
-    const cars = new Image();
-    cars.src = new URL("recorded/cars.png", import.meta.url);
-    const reading = cars.decode().then(
-      () => readNumbers(cars, SIDE, crop),
+    const reading = recordedCars().then(
+      (cars) => cars[Number(picture.value)],
       () => Promise.reject(new Error("The drawn cars could not be loaded. A picture of yours still works.")),
     );
     if (await take(reading)) file.value = "";
