@@ -175,7 +175,7 @@ def test_a_file_is_not_read_over_and_over(folder):
     """As an older Pillow does where each tag of a TIFF asks for the whole file."""
     (folder / "tags.tif").write_bytes(bytes(2**20))
     with (
-        _File(io.FileIO(folder / "tags.tif")) as file,
+        _File(folder / "tags.tif") as file,
         pytest.raises(ValueError, match="too many parts"),
     ):
         [(file.seek(0), file.read()) for _ in range(4)]
