@@ -1,6 +1,7 @@
 """Several devices and machines: the same batch gives the same losses as on one device."""
 
 import socket
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -178,6 +179,27 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_at_the_door(ready, images,
     assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match="multiple of 3"):
         train_one(ready, images)
+
+
+STEPS = """
+import json, resource
+import numpy as np
+from diffusion_core import compile_model, make_model, train_one
+
+network, images = make_model(), np.zeros((64, 32, 32, 3), np.float32)
+compile_model(network, 100)
+faults = []
+for _ in range(4):
+    train_one(network, images)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(json.dumps(faults[-1] - faults[-2]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="only glibc keeps memory")
+def test_a_step_finds_the_memory_that_the_last_one_freed():
+    (fetched,) = answers(start(STEPS, backend="tensorflow"))
+    assert fetched < 1000  # pages of 4 KiB; 15,000 where every step fetches its own anew
 
 
 def fail_with(network, monkeypatch, error):

@@ -5,6 +5,8 @@ batch. All draws depend on the seed and the step alone, so every process draws t
 takes its part: nothing but gradients has to travel.
 """
 
+import ctypes
+import os
 import zlib
 from contextlib import contextmanager, nullcontext
 
@@ -13,6 +15,8 @@ import numpy as np
 
 from diffusion_core.checks import COUNT, NETWORK, checked
 from diffusion_core.runs.optimizer import steps_done
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @checked(model=NETWORK, count=lambda name, value: None if value is None else COUNT(name, value))
@@ -66,10 +70,18 @@ def placement_scope(model: keras.Model):
 
 def compile_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, loss) -> None:
     """Compile a training step, and make the optimizer's variables."""
+    _keep_freed_memory()
     # Keras leaves XLA off on CPUs, where this network trains faster with it (bench/results).
     xla = keras.backend.backend() == "jax" or not hasattr(model, "placement")
     model.compile(optimizer=optimizer, loss=loss, jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
+
+
+def _keep_freed_memory():
+    """Keep what a step frees for the next: glibc gives it back, and fetching it anew is slow."""
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_TRIM_THRESHOLD, 2**30)
+        library.mallopt(M_MMAP_MAX, 0)
 
 
 def check_shares(model: keras.Model, batch_size: int) -> None:
