@@ -50,6 +50,8 @@ HELD = [("nothing yet", 0, "{}")]
 # The warm-up is all that is trained.
 HELD += [("training", n, f"train_some(ours(batch={n}), 0)") for n in (16, 64, 128)]
 HELD += [("drawing", n, f"draw_some(draw_by_predict({n}), {n})") for n in (25, 100, 400)]
+# glibc keeps freed memory, as it does for us (runs/devices.py): PyTorch is faster with it too.
+KEPT = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_MAX_": "0"}
 OPERATIONS_A_STEP = 3  # in passes through the network: one forward, and back twice as much
 
 
@@ -165,7 +167,7 @@ def in_turns(calls: list[tuple[str, str]], arguments) -> list[dict]:
 
 def child(name: str, call: str, arguments) -> dict:
     if name in TORCH:
-        return run_child(arguments.peer_python, "torch_peers", call)
+        return run_child(arguments.peer_python, "torch_peers", call, KEPT)
     if name in ("numpy", "torch"):
         return run_child(arguments.peer_python, "process", call)
     return run_child(sys.executable, "keras_peers", call)
