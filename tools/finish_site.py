@@ -355,7 +355,7 @@ def keep_used_icons(pages: dict[Path, BeautifulSoup], static: Path) -> None:
     main_css.write_text(re.sub(address, r'url(\1.woff) format("woff")', css))
     (static / "scripts" / "fontawesome.js.LICENSE.txt").rename(fonts / "LICENSE.txt")
     unused = [*fonts.glob("*.ttf"), *fonts.glob("*.woff2"), *static.glob("scripts/fontawesome.js*")]
-    for path in [*unused, *static.glob("sphinx-thebe*")]:
+    for path in [*unused, *static.glob("sphinx-thebe*"), *static.glob("*webpack-macros.html")]:
         path.unlink()
 
 
