@@ -26,12 +26,18 @@ ONE = np.ones((1, 8, 8, 3), np.float32)
         (checks.number(5), "1", "it is '1'; expected a number from 0 to 5."),
         (checks.number(5), math.nan, "it is nan; expected a number from 0 to 5."),
         (checks.SHAPE, 3, "it is 3; expected a tuple of whole numbers."),
+        (checks.SHAPE, (8, 0), "it is 0; expected a whole number from 1 to 4294967295."),
         (checks.ARRAY, [1, [2]], "it is [1, [2]]; expected an array of numbers."),
         (checks.NUMBERS, [True], "it has the dtype bool; expected floats or integers."),
         (
             checks.IMAGES,
             -2 * ONE,
             "images are float32 from -2 to -2; expected float32 in [-1, 1]; try it / 2.0.",
+        ),
+        (
+            checks.IMAGES,
+            ONE.astype(int),
+            "images are int64 from 1 to 1; expected float32 in [-1, 1]; try normalize(it).",
         ),
         (checks.NOISE, np.inf * ONE, "it holds NaN or infinite values; expected finite numbers."),
         (checks.CALLBACK, 5, "it is 5; expected a function, or None."),
