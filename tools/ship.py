@@ -36,6 +36,13 @@ from diffusion_core.training import draw_batch
 
 EARLIER_EPOCHS = (5, 20, 50)
 ROOT = Path(__file__).parents[1]
+NUMBERS = ("frechet distance", "precision", "recall", "taken for its class")
+# The bench that judges a network, the rows of its file that the card shows, and their columns.
+JUDGED = {
+    "jumps": ("jumps", lambda row: True, ("network", "steps", *NUMBERS[:3])),
+    "ten": ("classes", lambda row: row["rule"] != "real", ("against", "rule", "w", *NUMBERS)),
+    "ten-guided": ("classes", lambda row: row["rule"] == "learned", NUMBERS),
+}
 CARDS = ROOT / "tools"
 
 
@@ -65,43 +72,24 @@ def main(weights_dir: Path, stand_in: bool) -> None:
         evaluation,
         guide=guide,
         unchanged=unchanged_loss(),
+        seed=about["configuration"]["seed"],
     )
 
 
-def ship_jumps(weights_dir: Path) -> None:
-    """Write the files of "jumps", and measure it."""
-    about = ship("jumps", weights_dir)
-    subprocess.run([sys.executable, ROOT / "bench" / "jumps.py"], check=True)
-    rows = json.loads((ROOT / "bench" / "results" / "jumps.json").read_text())["rows"]
-    numbers = ("frechet distance", "precision", "recall")
-    rows = [row | {name: f"{row[name]:.2f}" for name in numbers} for row in rows]
-    evaluation = table(rows, ["network", "steps", *numbers]).data
-    write_card("jumps", about, model.load_pretrained("jumps"), evaluation, **about["configuration"])
-
-
-def ship_ten(weights_dir: Path) -> None:
-    """Write the files of "ten", and measure it."""
-    about = ship("ten", weights_dir)
-    name = f"{GUIDES['ten'].removeprefix('ten-')}.safetensors"
-    shutil.copyfile(weights_dir / name, PRETRAINED / f"ten-{name}")
-    subprocess.run([sys.executable, ROOT / "bench" / "classes.py"], check=True)
-    rows = json.loads((ROOT / "bench" / "results" / "classes.json").read_text())["rows"]
-    numbers = ("frechet distance", "precision", "recall", "taken for its class")
-    judged = [row for row in rows if row["rule"] != "real"]
-    rows = [row | {name: f"{row[name]:.2f}" for name in numbers} for row in judged]
-    evaluation = table(rows, ["against", "rule", "w", *numbers]).data
-    write_card("ten", about, model.load_pretrained("ten"), evaluation)
-
-
-def ship_ten_guided(weights_dir: Path) -> None:
-    """Write the files of "ten-guided", and measure it."""
-    about = ship("ten-guided", weights_dir)
-    subprocess.run([sys.executable, ROOT / "bench" / "classes.py"], check=True)
-    rows = json.loads((ROOT / "bench" / "results" / "classes.json").read_text())["rows"]
-    numbers = ("frechet distance", "precision", "recall", "taken for its class")
-    (row,) = (row for row in rows if row["rule"] == "learned")
-    evaluation = table([{name: f"{row[name]:.2f}" for name in numbers}]).data
-    write_card("ten-guided", about, model.load_pretrained("ten-guided"), evaluation)
+def ship_judged(name: str, weights_dir: Path) -> None:
+    """Write the files of another network, and measure it by the bench that judges it."""
+    bench, wanted, columns = JUDGED[name]
+    about = ship(name, weights_dir)
+    if name in GUIDES:
+        guide = f"{GUIDES[name].removeprefix(f'{name}-')}.safetensors"
+        shutil.copyfile(weights_dir / guide, PRETRAINED / f"{name}-{guide}")
+    subprocess.run([sys.executable, ROOT / "bench" / f"{bench}.py"], check=True)
+    rows = json.loads((ROOT / "bench" / "results" / f"{bench}.json").read_text())["rows"]
+    rows = [row for row in rows if wanted(row)]
+    shown = [column for column in columns if column in NUMBERS]
+    rows = [row | {column: f"{row[column]:.2f}" for column in shown} for row in rows]
+    evaluation = table(rows, list(columns)).data
+    write_card(name, about, model.load_pretrained(name), evaluation, **about["configuration"])
 
 
 def ship(name: str, weights_dir: Path) -> dict:
@@ -128,7 +116,7 @@ def write_card(name: str, about: dict, network, evaluation: str, **more) -> None
             first_loss=history["loss"][0],
             last_loss=history["loss"][-1],
             evaluation=evaluation,
-            **{"seed": about["configuration"]["seed"], **more},
+            **more,
             **describe_machine(),
         )
     )
@@ -143,11 +131,8 @@ def unchanged_loss() -> float:
 
 
 if __name__ == "__main__":
-    if "--jumps" in sys.argv:
-        ship_jumps(Path(sys.argv[1]))
-    elif "--ten-guided" in sys.argv:
-        ship_ten_guided(Path(sys.argv[1]))
-    elif "--ten" in sys.argv:
-        ship_ten(Path(sys.argv[1]))
+    asked = [name for name in JUDGED if f"--{name}" in sys.argv]
+    if asked:
+        ship_judged(asked[0], Path(sys.argv[1]))
     else:
         main(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv)
