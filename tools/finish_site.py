@@ -124,6 +124,7 @@ def main(live: Path, site: Path) -> None:
         drop_parts(soup)
         move_figures(soup, path, figures)
         name_controls(soup)
+        break_paths(soup)
         describe(soup, home)
     shutil.rmtree(site / "_images")
     keep_used_icons(pages, site / "_static")
@@ -243,6 +244,15 @@ def drop_parts(soup: BeautifulSoup) -> None:
     useless = soup.select("#ethical-ad-placement, link[rel=preload]")
     for tag in [*soup.select("meta[name=viewport]")[1:], *useless]:
         tag.decompose()
+
+
+def break_paths(soup: BeautifulSoup) -> None:
+    """Let a module's path in a heading go on below after its folder, not within a name."""
+    for path in soup.select("h2 code .pre"):
+        folder, _, file = path.string.partition("/")
+        if file:
+            path.clear()
+            path.extend([f"{folder}/", soup.new_tag("wbr"), file])
 
 
 def move_figures(soup: BeautifulSoup, page: Path, figures: Path) -> None:
