@@ -1,5 +1,7 @@
 """Stage 5, training: the step written by hand, the average, the draws, whole runs and resuming."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from helpers import assert_same, precision, values
 
 from diffusion_core import (
     compile_model,
+    cosine_schedule,
     draw_batch,
     linear_schedule,
     make_model,
@@ -34,6 +37,12 @@ def compiled_run(tiny, images):
         run["averages"].append(values(network.optimizer.averages))
     run["network"] = network
     return run
+
+
+@pytest.mark.parametrize("run", [train_one, partial(train, epochs=9)])
+def test_only_schedules_that_add_up_to_one_are_trained_on(compiled_run, images, run):
+    with pytest.raises(ValueError, match=r"this schedule does not keep signal \+ noise = 1"):
+        run(compiled_run["network"], images, schedule=cosine_schedule())
 
 
 # --- one step -----------------------------------------------------------------------------------
